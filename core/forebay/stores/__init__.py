@@ -1,0 +1,1 @@
+"""The contracts a plugin author imports: one module per kind of store."""
