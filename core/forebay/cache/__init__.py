@@ -1,0 +1,1 @@
+"""Tiers of page stores: what is close at hand, how much room it takes, what goes first."""

@@ -1,0 +1,203 @@
+"""What the catalog remembers, as compact records; `FORMAT` counts their incompatible changes."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from forebay.types import PersistState
+
+FORMAT = 1
+"""Version of everything in this module and in `keys`; a newer one is refused at start."""
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
+    """The shape of every record: fields in a fixed order, new ones only at the end."""
+
+
+class Bucket(Row, frozen=True):
+    """A bucket. `owner` is None when it came from a mount; `created` in ms since 1970."""
+
+    id: int
+    name: str
+    created: int
+    owner: str | None = None
+    tags: dict[str, str] = {}
+
+
+class SegmentRef(Row, frozen=True):
+    """`length` bytes of a record that lie in segment `segment` from its start.
+
+    For objects made of parts, `number`, `etag` (hex) and `checksums` are the part's own.
+    `segment` is empty where no page of it can be anywhere but in the under store.
+    """
+
+    segment: str
+    length: int
+    number: int = 0
+    etag: str = ""
+    checksums: dict[str, str] = {}
+
+
+class Record(Row, frozen=True):
+    """An object as the namespace shows it.
+
+    `etag` without quotes. `modified` in ms since 1970. `headers`, `metadata`, `tags` as in
+    `forebay.types.Attributes`. `checksums` by S3 algorithm name; `checksum_type` is
+    FULL_OBJECT or COMPOSITE. `fingerprint` is the under store's object that these bytes are,
+    None while they are in no under store. `generation` is the mount's. `inline` says that the
+    bytes are a row of their own; `parts` counts the parts of a completed multipart upload,
+    whose segments lie under the object id. `synced` (ms) is when the under store was last asked.
+    `local` says that the bytes are read from the under store's own file and never cached.
+    """
+
+    object_id: str
+    seq: int
+    size: int
+    etag: str
+    modified: int
+    state: PersistState
+    generation: int
+    owner: str | None = None
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+    fingerprint: str | None = None
+    inline: bool = False
+    segments: list[SegmentRef] = []
+    parts: int = 0
+    synced: int = 0
+    write_type: str = ""
+    local: bool = False
+
+
+class Intent(Row, frozen=True):
+    """A write or delete that is about to change the under store of one key.
+
+    `owner` is the process; when it is dead, whoever meets the intent asks the under store
+    what happened. `record` is what a put is going to commit, None for a delete. `before` is
+    the fingerprint the under store showed when the intent was taken.
+    """
+
+    seq: int
+    owner: int
+    bucket: str
+    record: Record | None = None
+    before: str | None = None
+
+
+class Whiteout(Row, frozen=True):
+    """An object hidden by ALLUXIO_ONLY: stays hidden while the under store shows `fingerprint`.
+
+    `seq` orders it against writes that were under way.
+    """
+
+    seq: int
+    fingerprint: str | None
+    generation: int
+
+
+class Job(Row, frozen=True):
+    """An object that still has to reach its under store; times in ms since 1970."""
+
+    object_id: str
+    seq: int
+    bucket: str
+    queued: int
+    due: int
+    size: int = 0
+    attempts: int = 0
+    owner: int = 0
+    parked: bool = False
+    reason: str = ""
+
+
+class Upload(Row, frozen=True):
+    """A multipart upload under way.
+
+    `touched` is the seq of the last change to its parts, `active` the time (ms) of it.
+    """
+
+    upload_id: str
+    bucket_id: int
+    key: str
+    initiated: int
+    owner: str | None = None
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+    write_type: str = ""
+    touched: int = 0
+    active: int = 0
+
+
+class Part(Row, frozen=True):
+    """One uploaded part; its bytes are segment `segment`. `modified` in ms since 1970."""
+
+    number: int
+    size: int
+    etag: str
+    segment: str
+    modified: int
+    checksums: dict[str, str] = {}
+
+
+class Completed(Row, frozen=True):
+    """A finished upload, remembered so that a repeated completion gets the same answer.
+
+    `request` is a digest of what was asked; `finished` in ms since 1970.
+    """
+
+    bucket_id: int
+    key: str
+    request: str
+    finished: int
+    record: Record
+    write_type: str = ""
+    durability: str = ""
+
+
+class Trash(Row, frozen=True):
+    """What nothing refers to any more: an object's segments, an upload's parts, or a bucket.
+
+    `segments` are (segment, length) pairs that `object_id` used. `pages` is the length of
+    the object whose page fills lie under `object_id`. With `parts` the part rows of the upload
+    `object_id` go, with `runs` its runs of segments, with `bucket_id` the rows of a bucket.
+    """
+
+    object_id: str
+    segments: list[tuple[str, int]] = []
+    pages: int = 0
+    parts: bool = False
+    runs: bool = False
+    bucket_id: int = 0
+
+
+class MountRow(Row, frozen=True):
+    """What a mount path pointed at when its records were written."""
+
+    uri: str
+    generation: int
+
+
+R = TypeVar("R", bound=Row)
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {}
+
+
+def encode(row: Row) -> bytes:
+    """Give the bytes of a record."""
+    return _encoder.encode(row)
+
+
+def decode(kind: type[R], value: bytes) -> R:
+    """Give the record of `kind` that `encode` made the bytes of."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    return decoder.decode(value)  # type: ignore[return-value]  # the decoder is made for `kind`

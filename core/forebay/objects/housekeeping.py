@@ -1,0 +1,235 @@
+"""What a process does behind the requests: trash, old uploads, intents that came late."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from functools import partial
+
+from forebay.catalog import catalog, keys
+from forebay.catalog.records import Completed, Record, Trash, decode
+from forebay.errors import ForebayError
+from forebay.objects import intents
+from forebay.objects.owners import owner_of
+from forebay.objects.shared import Shared, log, now_ms
+from forebay.objects.uploads import REMEMBERED, Uploads
+from forebay.stores.metadata import Snapshot, Transaction
+from forebay.types import PageId, PersistState
+
+CHUNK = 500
+"""Rows that one transaction of the clean-up touches at most."""
+UPLOADS_EVERY = 60.0
+"""Seconds between two looks for abandoned uploads."""
+
+
+def evictable(shared: Shared, page: PageId) -> bool:
+    """Tell whether the cache may drop a page: a copy of what an under store holds too.
+
+    Page fills always are. A whole segment is unless an object that is not persisted, or an
+    upload under way, uses it.
+    """
+    if page.page_size:
+        return True
+
+    def read(snapshot: Snapshot) -> bool:
+        prefix = keys.use_row(page.segment, "")
+        for row, place in snapshot.scan(prefix, keys.end(prefix)):
+            holder = row[len(prefix) :].decode()
+            place = place or snapshot.get(keys.place_row(holder)) or b""
+            if not place or not _persisted(snapshot, holder, place):
+                return False
+        # Without any use it is garbage, or about to be committed: its owner decides which.
+        return not shared.owner.alive(owner_of(page.segment)) or _used(prefix, snapshot)
+
+    return shared.catalog.read(read)
+
+
+def _used(prefix: bytes, snapshot: Snapshot) -> bool:
+    return next(iter(snapshot.scan(prefix, keys.end(prefix))), None) is not None
+
+
+def _persisted(snapshot: Snapshot, holder: str, place: bytes) -> bool:
+    """Tell whether the object that uses a segment is persisted (or gone)."""
+    value = snapshot.get(place)
+    if value is None:
+        return True
+    record = decode(Record, value)
+    return record.object_id != holder or record.state is PersistState.PERSISTED
+
+
+class Housekeeping:
+    """The clean-up thread of one process."""
+
+    def __init__(self, shared: Shared, uploads: Uploads) -> None:
+        self._shared = shared
+        self._uploads = uploads
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is at."""
+        self._stopping.set()
+        self._shared.trash_waits.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        looked = 0.0
+        while not self._stopping.is_set():
+            self._shared.trash_waits.wait(1.0)
+            self._shared.trash_waits.clear()
+            try:
+                while not self._stopping.is_set() and self.empty_trash():
+                    pass
+                self.settle_late()
+                if time.monotonic() - looked > UPLOADS_EVERY:
+                    looked = time.monotonic()
+                    self.end_uploads()
+            except ForebayError as failure:
+                log.warning("the clean-up goes on later: %s", failure)
+                self._stopping.wait(1.0)
+            except Exception:
+                log.exception("the clean-up failed")
+                self._stopping.wait(5.0)
+
+    def end_uploads(self) -> None:
+        """Abort abandoned uploads and forget old completions."""
+        properties = self._shared.config.properties
+        for attempt in range(properties.cleaner_retry_count + 1):
+            try:
+                self._uploads.expire(properties.multipart_upload_timeout)
+                break
+            except ForebayError as failure:
+                log.warning("aborting old uploads failed (attempt %d): %s", attempt + 1, failure)
+                if self._stopping.wait(properties.cleaner_retry_delay):
+                    return
+        before = now_ms() - REMEMBERED
+
+        def forget(tx: Transaction) -> None:
+            old = (
+                row for row, c in catalog.rows(tx, keys.COMPLETED, Completed) if c.finished < before
+            )
+            for row in list(itertools.islice(old, CHUNK)):
+                tx.delete(row)
+
+        self._shared.catalog.write(forget, durable=False)
+
+    def settle_late(self) -> None:
+        """Settle the intents of writes that failed while their under store was silent."""
+        for waiting in list(self._shared.unsettled):
+            bucket, key, intent = waiting
+            try:
+                intents.settle(self._shared, bucket, key, intent)
+            except ForebayError as failure:
+                log.debug("%s/%s is still held: %s", bucket.name, key, failure)
+                continue
+            self._shared.unsettled.remove(waiting)
+
+    # --- the trash -------------------------------------------------------------------
+
+    def empty_trash(self) -> bool:
+        """Take one run of the trash away; tell whether there may be more.
+
+        Rows go in this order: the notes of use, the pages, the trash row itself. Dying in
+        between, or two processes at once, only does some of it again.
+        """
+        shared = self._shared
+        found = shared.catalog.read(self._next_trash)
+        for row, trash in found:
+            refs, rows = self._rows_of(trash)
+            loose = shared.catalog.write(partial(_unuse, trash.object_id, refs), durable=False)
+            for segment, length in loose:
+                shared.cache.delete(segment, length)
+            if trash.pages:
+                shared.cache.delete(trash.object_id, trash.pages)
+            for first in range(0, len(rows), CHUNK):
+                some = rows[first : first + CHUNK]
+                shared.catalog.write(partial(_delete, some), durable=False)
+            shared.catalog.write(partial(_delete, [row]), durable=False)
+        return bool(found)
+
+    def _next_trash(self, snapshot: Snapshot) -> list[tuple[bytes, Trash]]:
+        horizon = None
+        for row, value in snapshot.scan(keys.READS, keys.end(keys.READS)):
+            if self._shared.owner.alive(int.from_bytes(row[1:9], "big")):
+                seq = int.from_bytes(value, "big")
+                horizon = seq if horizon is None else min(horizon, seq)
+        stop = keys.end(keys.TRASH) if horizon is None else keys.trash_row(horizon + 1)
+        found = itertools.islice(snapshot.scan(keys.TRASH, stop), 50)
+        return [(row, decode(Trash, value)) for row, value in found]
+
+    def _rows_of(self, trash: Trash) -> tuple[list[tuple[str, int]], list[bytes]]:
+        """Give all segments of a piece of trash, and the rows that go with it."""
+
+        def read(snapshot: Snapshot) -> tuple[list[tuple[str, int]], list[bytes]]:
+            refs = list(trash.segments)
+            rows: list[bytes] = []
+            if trash.runs:
+                whole = Record(trash.object_id, 0, 0, "", 0, PersistState.PERSISTED, 0, parts=1)
+                refs += [(r.segment, r.length) for r in catalog.segments(snapshot, whole)]
+                prefix = keys.segments_row(trash.object_id, 0)[:-8]
+                rows += [row for row, _ in snapshot.scan(prefix, keys.end(prefix))]
+                rows.append(keys.place_row(trash.object_id))
+            if trash.parts:
+                prefix = keys.parts_prefix(trash.object_id)
+                rows += [row for row, _ in snapshot.scan(prefix, keys.end(prefix))]
+            return [ref for ref in refs if ref[0]], rows
+
+        if trash.bucket_id:
+            self._empty_bucket(trash.bucket_id)
+        return self._shared.catalog.read(read)
+
+    def _empty_bucket(self, bucket_id: int) -> None:
+        """Remove what a deleted bucket leaves: records of vanished objects, and its uploads."""
+
+        def records(tx: Transaction) -> int:
+            prefix = keys.object_row(bucket_id, "")
+            found = list(itertools.islice(catalog.rows(tx, prefix, Record), CHUNK))
+            for row, record in found:
+                catalog.retire(tx, bucket_id, keys.location(row).key, record, catalog.next_seq(tx))
+                tx.delete(row)
+            return len(found)
+
+        while self._shared.catalog.write(records, durable=False):
+            pass
+
+        self._uploads.expire(self._shared.config.properties.multipart_upload_timeout)
+
+    def sweep_orphans(self) -> int:
+        """Remove segments that a dead process staged and nothing refers to; give their number."""
+        shared = self._shared
+        swept = 0
+        alive: dict[int, bool] = {}
+        for _, page, size in shared.cache.segments():
+            if self._stopping.is_set():
+                break
+            owner = owner_of(page.segment)
+            if owner not in alive:
+                alive[owner] = shared.owner.alive(owner)
+            if alive[owner] or page.page_size:
+                continue
+            prefix = keys.use_row(page.segment, "")
+            if not shared.catalog.read(partial(_used, prefix)):
+                shared.cache.delete(page.segment, size)
+                swept += 1
+        return swept
+
+
+def _unuse(object_id: str, refs: list[tuple[str, int]], tx: Transaction) -> list[tuple[str, int]]:
+    """Take back the notes of use by an object; give the segments that nobody uses any more."""
+    loose = []
+    for segment, length in refs:
+        tx.delete(keys.use_row(segment, object_id))
+        if not _used(keys.use_row(segment, ""), tx):
+            loose.append((segment, length))
+    return loose
+
+
+def _delete(rows: list[bytes], tx: Transaction) -> None:
+    for row in rows:
+        tx.delete(row)

@@ -1,0 +1,380 @@
+"""Listing: what the under stores hold, and what only the catalog holds, in one order of keys.
+
+A page asks the under store first and takes its snapshot of the catalog afterwards. What was in
+flight before the store was asked (unpersisted objects, live intents) is noted, because the
+store's answer about those keys may be older than the snapshot; of every other key the store's
+answer and the record have to agree, or the store is right.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+
+from forebay.catalog import catalog, keys
+from forebay.catalog.records import Bucket, Intent, Record, Whiteout, decode
+from forebay.errors import ServiceUnavailable, Unavailable
+from forebay.objects.intents import live
+from forebay.objects.mounts import Mount
+from forebay.objects.shared import Shared, derived_etag
+from forebay.objects.sync import look, marker_digest
+from forebay.stores.metadata import Snapshot
+from forebay.types import CommonPrefix, ObjectInfo, PersistState
+
+SCAN_FROM = 16
+"""From so many keys on, records are read by one scan instead of one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One object of a listing; `modified` in ms since 1970, `etag` without quotes."""
+
+    key: str
+    size: int
+    etag: str
+    modified: int
+    owner: str | None = None
+    checksum_algorithms: tuple[str, ...] = ()
+    checksum_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a listing; `next_after` is the last key or common prefix given."""
+
+    entries: list[ListedObject | CommonPrefix]
+    truncated: bool
+    next_after: str
+
+
+Entries = Generator[ListedObject | CommonPrefix, None, None]
+
+
+@dataclass(slots=True)
+class _Query:
+    bucket: Bucket
+    prefix: str
+    delimiter: str
+    after: str
+
+    def rolled(self, key: str) -> str | None:
+        """Give the common prefix that a key belongs to, if any."""
+        if not self.delimiter:
+            return None
+        at = key.find(self.delimiter, len(self.prefix))
+        return None if at < 0 else key[: at + len(self.delimiter)]
+
+
+@dataclass(slots=True)
+class _Page:
+    """One snapshot's view of a run of names."""
+
+    records: dict[str, Record]
+    whiteouts: dict[str, Whiteout]
+    intents: dict[str, Intent]
+    dirty: set[str]
+    any_whiteout: bool
+    deleted: int
+
+
+class Listings:
+    """Listings of objects."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def exists(self, bucket: Bucket, prefix: str) -> bool:
+        """Tell whether any key begins with `prefix`."""
+        return bool(self.objects(bucket, prefix=prefix, limit=1).entries)
+
+    def objects(
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        limit: int = 1000,
+        folders: bool = False,
+    ) -> Listing:
+        """Give up to `limit` keys and common prefixes greater than `after`, in byte order.
+
+        With `folders` every implied folder appears as a 0-byte key, just before its first
+        key (Alluxio's endpoint). Raises NoSuchBucket, ServiceUnavailable.
+        """
+        if limit <= 0:
+            return Listing([], False, "")
+        query = _Query(bucket, prefix, delimiter, after)
+        entries = self._entries(query, limit)
+        if folders:
+            entries = _with_folders(entries, query)
+        with closing(entries):
+            found = list(itertools.islice(entries, limit + 1))
+        page = found[:limit]
+        last = page[-1] if page else None
+        return Listing(page, len(found) > limit, _name(last) if last else "")
+
+    def _entries(self, query: _Query, limit: int) -> Entries:
+        with ExitStack() as stack:
+            under = self._under(query, stack)
+            cursor, size = query.after, limit + 1
+            pending: list[tuple[str, ObjectInfo | None]] = []
+            while True:
+                began, flying, more_flying = self._shared.catalog.read(
+                    partial(self._in_flight, query, cursor, size)
+                )
+                try:
+                    pending += itertools.islice(under, size - len(pending))
+                except Unavailable as failure:
+                    raise ServiceUnavailable(str(failure)) from failure
+                more_under = len(pending) >= size
+                horizons = [pending[-1][0]] if more_under else []
+                if more_flying:
+                    horizons.append(flying[-1])
+                horizon = min(horizons) if horizons else None
+                infos = {n: i for n, i in pending if horizon is None or n <= horizon}
+                pending = [] if horizon is None else [p for p in pending if p[0] > horizon]
+                near = {n for n in flying if horizon is None or n <= horizon}
+                yield from self._decide(query, cursor, horizon, infos, near, began)
+                if horizon is None:
+                    return
+                cursor = horizon
+
+    # --- the sources -----------------------------------------------------------------
+
+    def _under(self, query: _Query, stack: ExitStack) -> Iterator[tuple[str, ObjectInfo | None]]:
+        """Give names of objects and common prefixes (info None) of all mounts, merged."""
+        sources = []
+        for mount in self._shared.mounts.of_bucket(query.bucket.name):
+            source = self._mount(query, mount)
+            stack.callback(source.close)
+            sources.append(source)
+        last = None
+        for name, info in heapq.merge(*sources, key=lambda pair: pair[0]):
+            if name != last:
+                yield name, info
+                last = name
+
+    def _mount(
+        self, query: _Query, mount: Mount
+    ) -> Generator[tuple[str, ObjectInfo | None], None, None]:
+        name = query.bucket.name
+        inside = mount.prefix.startswith(query.prefix)
+        if not inside and not query.prefix.startswith(mount.prefix):
+            return
+        start = max(query.prefix, mount.prefix, key=len)
+        if query.after >= keys_end(start):
+            return
+        rolled = query.rolled(mount.prefix) if inside and mount.prefix else None
+        if rolled is not None:
+            # The whole mount lies below one common prefix: its mount point shows in any case.
+            if rolled > query.after and not query.after.startswith(rolled):
+                yield rolled, None
+            return
+        skip = mount.under_key(name, query.after) if query.after.startswith(mount.prefix) else ""
+        own = self._shared.mounts.find
+        entries = mount.store.list(
+            mount.under_key(name, start), delimiter=query.delimiter, start_after=skip
+        )
+        for entry in entries:
+            if isinstance(entry, CommonPrefix):
+                yield mount.key(name, entry.prefix), None
+                continue
+            key = mount.key(name, entry.key)
+            if key and key > query.after and own(name, key) is mount:
+                yield key, entry
+
+    def _in_flight(
+        self, query: _Query, cursor: str, size: int, snapshot: Snapshot
+    ) -> tuple[int, list[str], bool]:
+        """Give the seq now, and the names whose objects are not settled in the under store."""
+        catalog.check_bucket(snapshot, query.bucket)
+        began = catalog.get_number(snapshot, keys.SEQ)
+        found: set[str] = set()
+        more = False
+        for row in (keys.dirty_row, keys.intent_row):
+            names = list(itertools.islice(_rolled_scan(snapshot, query, cursor, row), size))
+            more = more or len(names) == size
+            found.update(names)
+        flying = sorted(found)
+        return began, flying[:size] if more else flying, more
+
+    # --- the decision ----------------------------------------------------------------
+
+    def _decide(
+        self,
+        query: _Query,
+        cursor: str,
+        horizon: str | None,
+        infos: dict[str, ObjectInfo | None],
+        flying: set[str],
+        began: int,
+    ) -> Entries:
+        names = infos.keys() | flying
+        page = self._shared.catalog.read(lambda s: self._page(s, query, cursor, horizon, names))
+        for name in sorted(names | page.dirty):
+            if query.rolled(name) is not None:
+                if self._prefix_lives(query, name, page, name in infos):
+                    yield CommonPrefix(name)
+                continue
+            entry = self._entry(query, name, infos.get(name), page, flying, began)
+            if entry is not None:
+                yield entry
+
+    def _page(
+        self,
+        snapshot: Snapshot,
+        query: _Query,
+        cursor: str,
+        horizon: str | None,
+        names: set[str],
+    ) -> _Page:
+        bucket = query.bucket
+        catalog.check_bucket(snapshot, bucket)
+        dirty = set()
+        for name in _rolled_scan(snapshot, query, cursor, keys.dirty_row):
+            if horizon is not None and name > horizon:
+                break
+            dirty.add(name)
+        wanted = sorted(n for n in names | dirty if query.rolled(n) is None)
+        hidden = keys.whiteout_row(bucket.name, "")
+        any_whiteout = next(iter(snapshot.scan(hidden, keys.end(hidden))), None) is not None
+        mounted = self._shared.mounts.find
+        records = {
+            n: record
+            for n, found in _records(snapshot, bucket, wanted, dense=not query.delimiter)
+            if (record := live(found, mounted(bucket.name, n))) is not None
+        }
+        whiteouts = {}
+        if any_whiteout:
+            for name in wanted:
+                whiteout = catalog.get_whiteout(snapshot, bucket.name, name)
+                if whiteout is not None:
+                    whiteouts[name] = whiteout
+        prefix = keys.intent_row(bucket.id, "")
+        intents = {
+            keys.location(row).key: intent for row, intent in catalog.rows(snapshot, prefix, Intent)
+        }
+        deleted = catalog.get_number(snapshot, keys.deleted_row(bucket.id))
+        return _Page(records, whiteouts, intents, dirty, any_whiteout, deleted)
+
+    def _entry(
+        self,
+        query: _Query,
+        name: str,
+        info: ObjectInfo | None,
+        page: _Page,
+        flying: set[str],
+        began: int,
+    ) -> ListedObject | None:
+        record = page.records.get(name)
+        if record is not None and record.state is not PersistState.PERSISTED:
+            return _listed(name, record)
+        if info is None:
+            # It was in flight when the store was asked; if it is settled now, it is there.
+            return _listed(name, record) if record is not None and name in flying else None
+        whiteout = page.whiteouts.get(name)
+        if whiteout is not None and whiteout.fingerprint == info.fingerprint:
+            return None
+        if record is not None and (
+            record.fingerprint == info.fingerprint or record.seq > began or name in flying
+        ):
+            return _listed(name, record)
+        doubtful = name in flying or name in page.intents or whiteout is not None
+        if doubtful or (record is None and page.deleted > began):
+            looked = look(self._shared, query.bucket, name)
+            return None if looked is None else _listed(name, looked)
+        return ListedObject(
+            name,
+            info.size,
+            info.etag or derived_etag(info.fingerprint),
+            int(info.last_modified.timestamp() * 1000),
+        )
+
+    def _prefix_lives(self, query: _Query, prefix: str, page: _Page, in_store: bool) -> bool:
+        """Tell whether a common prefix has anything visible below it."""
+        if prefix in page.dirty or (in_store and not page.any_whiteout):
+            return True
+        return self.exists(query.bucket, prefix)
+
+
+def keys_end(prefix: str) -> str:
+    """Give a string greater than every key that begins with `prefix`."""
+    return prefix + "\U0010ffff" * 2
+
+
+def _name(entry: ListedObject | CommonPrefix) -> str:
+    return entry.prefix if isinstance(entry, CommonPrefix) else entry.key
+
+
+def _rolled_scan(
+    snapshot: Snapshot, query: _Query, cursor: str, row: Callable[[int, str], bytes]
+) -> Iterator[str]:
+    """Give the names of a bucket's rows behind `cursor`, seeking past each common prefix."""
+    prefix = row(query.bucket.id, query.prefix)
+    start, stop = max(prefix, row(query.bucket.id, cursor)), keys.end(prefix)
+    while True:
+        for found, _ in snapshot.scan(start, stop):
+            key = keys.location(found).key
+            rolled = query.rolled(key)
+            if rolled is None:
+                if key > cursor:
+                    yield key
+                continue
+            if rolled > cursor and not cursor.startswith(rolled):
+                yield rolled
+            start = keys.end(row(query.bucket.id, rolled))
+            break
+        else:
+            return
+
+
+def _records(
+    snapshot: Snapshot, bucket: Bucket, wanted: list[str], *, dense: bool
+) -> Iterator[tuple[str, Record]]:
+    if not dense or len(wanted) < SCAN_FROM:
+        for name in wanted:
+            record = catalog.get_record(snapshot, bucket.id, name)
+            if record is not None:
+                yield name, record
+        return
+    first = keys.object_row(bucket.id, wanted[0])
+    last = keys.object_row(bucket.id, wanted[-1]) + b"\x00"
+    for row, value in snapshot.scan(first, last):
+        yield keys.location(row).key, decode(Record, value)
+
+
+def _listed(key: str, record: Record) -> ListedObject:
+    return ListedObject(
+        key,
+        record.size,
+        record.etag,
+        record.modified,
+        record.owner,
+        tuple(record.checksums),
+        record.checksum_type,
+    )
+
+
+def _with_folders(entries: Entries, query: _Query) -> Entries:
+    """Put every implied folder before its first key; a folder that is an object stays one."""
+    parents: list[str] = []
+    with closing(entries):
+        for entry in entries:
+            name = _name(entry)
+            parents = [p for p in parents if name.startswith(p)]
+            at = name.find("/", max(len(query.prefix), len(parents[-1]) if parents else 0))
+            while 0 <= at < len(name) - 1:
+                parent = name[: at + 1]
+                parents.append(parent)
+                implied = parent > query.after and parent != query.prefix
+                if implied and isinstance(entry, ListedObject):
+                    yield ListedObject(parent, 0, marker_digest(), entry.modified)
+                at = name.find("/", at + 1)
+            if name.endswith("/"):
+                parents.append(name)
+            yield entry

@@ -1,0 +1,67 @@
+"""What every object operation works with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from forebay.cache.cache import Cache
+from forebay.catalog.catalog import Catalog
+from forebay.catalog.records import Bucket, Intent
+from forebay.config import Config
+from forebay.errors import KeyTooLongError
+from forebay.events import Event
+from forebay.objects.mounts import Mounts
+from forebay.objects.owners import Owner
+from forebay.plugins import Hooks
+
+log = logging.getLogger("forebay.objects")
+
+KEY_LIMIT = 1024
+
+
+@dataclass(slots=True)
+class Shared:
+    """Configuration, catalog, cache, mounts and hooks of one open Forebay."""
+
+    config: Config
+    catalog: Catalog
+    cache: Cache
+    mounts: Mounts
+    hooks: Hooks
+    owner: Owner
+    trash_waits: threading.Event = field(default_factory=threading.Event)
+    jobs_wait: threading.Event = field(default_factory=threading.Event)
+    unsettled: list[tuple[Bucket, str, Intent]] = field(default_factory=list)
+    """Intents of this process whose store did not answer; housekeeping asks again."""
+
+    def track(self, event: Event) -> None:
+        """Tell plugins what is committed; their faults are logged and go no further."""
+        try:
+            self.hooks.track_event(event=event)
+        except Exception:
+            log.exception("a plugin failed on %s", type(event).__name__)
+
+    @property
+    def sync_writes(self) -> bool:
+        """Whether an acknowledged write has to survive a power cut."""
+        return self.config.durability == "disk"
+
+
+def now_ms() -> int:
+    """Give the wall clock in ms since 1970; only ever for people to read and for time-outs."""
+    return time.time_ns() // 1_000_000
+
+
+def derived_etag(fingerprint: str) -> str:
+    """Make an ETag for an object whose MD5 is unknown; the dash keeps it from looking like one."""
+    return hashlib.md5(fingerprint.encode(), usedforsecurity=False).hexdigest() + "-1"
+
+
+def check_key(key: str) -> None:
+    """Raise KeyTooLongError for a key over 1,024 bytes."""
+    if len(key) > KEY_LIMIT // 4 and len(key.encode()) > KEY_LIMIT:
+        raise KeyTooLongError(Size=str(len(key.encode())), MaxSizeAllowed=str(KEY_LIMIT))

@@ -1,0 +1,524 @@
+"""Multipart uploads: parts are staged on the local durable disk whatever the write type.
+
+Completion copies no byte where the cache keeps the object: the parts' segments become the
+object's, under the upload's id as object id, so that not even the notes of their use change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+
+from forebay.catalog import catalog, keys
+from forebay.catalog.records import (
+    Bucket,
+    Completed,
+    Part,
+    Record,
+    SegmentRef,
+    Trash,
+    Upload,
+    decode,
+    encode,
+)
+from forebay.checksums import composite, full_object
+from forebay.errors import (
+    BodyError,
+    EntityTooSmall,
+    InvalidPart,
+    InvalidPartOrder,
+    InvalidRequest,
+    NoSuchUpload,
+    ServiceUnavailable,
+)
+from forebay.events import UploadExpired
+from forebay.objects import intents
+from forebay.objects.read import Reads
+from forebay.objects.shared import Shared, check_key, now_ms
+from forebay.objects.sync import TRIES, look
+from forebay.objects.write import PLANS, UNCONDITIONAL, Writes, Written
+from forebay.stores.metadata import Snapshot, Transaction
+from forebay.streams import Body, ReaderBody
+from forebay.types import (
+    Attributes,
+    CommonPrefix,
+    Durability,
+    WriteConditions,
+    WriteType,
+)
+
+SMALLEST_PART = 5 << 20
+"""Bytes that every part but the last has at least (S3)."""
+REMEMBERED = 24 * 3600 * 1000
+"""For how long (ms) a repeated completion gets its first answer again."""
+FULL_OBJECT = "FULL_OBJECT"
+
+
+# Named here because `Uploads.list` hides the built-in one below.
+Refs = list[SegmentRef]
+Parts = list[Part]
+Entries = list[Upload | CommonPrefix]
+Abandoned = list[tuple[Upload, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """What a completion says of one part; `etag` without quotes."""
+
+    number: int
+    etag: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadListing:
+    """A page of uploads under way."""
+
+    entries: list[Upload | CommonPrefix]
+    truncated: bool
+    next_key: str
+    next_upload_id: str
+
+
+class Uploads:
+    """Multipart uploads."""
+
+    def __init__(self, shared: Shared, writes: Writes, reads: Reads) -> None:
+        self._shared = shared
+        self._writes = writes
+        self._reads = reads
+
+    def create(
+        self,
+        bucket: Bucket,
+        key: str,
+        *,
+        attributes: Attributes,
+        owner: str | None,
+        checksum_algorithm: str = "",
+        checksum_type: str = "",
+        requested: WriteType | None = None,
+    ) -> Upload:
+        """Begin an upload. Raises NoSuchBucket, AccessDenied, KeyTooLongError."""
+        check_key(key)
+        _, write_type = self._writes.plan(bucket, key, None, requested)
+        now = now_ms()
+        upload = Upload(
+            self._shared.owner.new_id(),
+            bucket.id,
+            key,
+            now,
+            owner,
+            dict(attributes.headers),
+            dict(attributes.metadata),
+            dict(attributes.tags),
+            checksum_algorithm,
+            checksum_type,
+            write_type.value,
+            active=now,
+        )
+
+        def create(tx: Transaction) -> None:
+            catalog.check_bucket(tx, bucket)
+            tx.put(keys.upload_row(bucket.id, key, upload.upload_id), encode(upload))
+
+        self._shared.catalog.write(create, durable=self._shared.sync_writes)
+        return upload
+
+    def get(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
+        """Give an upload under way. Raises NoSuchUpload."""
+        return self._shared.catalog.read(lambda s: _upload(s, bucket, key, upload_id))
+
+    def put_part(self, bucket: Bucket, key: str, upload_id: str, number: int, body: Body) -> Part:
+        """Stage a part, in place of an earlier one of its number. Raises NoSuchUpload, SlowDown."""
+        self.get(bucket, key, upload_id)
+        staged = self._writes.stage(body, inline=False)
+        now = now_ms()
+        part = Part(number, staged.size, body.md5, staged.segment, now, dict(body.checksums))
+
+        def commit(tx: Transaction) -> None:
+            upload = _upload(tx, bucket, key, upload_id)
+            seq = catalog.next_seq(tx)
+            row = keys.part_row(upload_id, number)
+            old = catalog.get(tx, row, Part)
+            if old is not None:
+                catalog.discard(tx, seq, Trash(upload_id, [(old.segment, old.size)]))
+            tx.put(row, encode(part))
+            tx.put(keys.use_row(part.segment, upload_id), b"")
+            changed = msgspec.structs.replace(upload, touched=seq, active=now)
+            tx.put(keys.upload_row(bucket.id, key, upload_id), encode(changed))
+
+        try:
+            self._shared.catalog.write(commit, durable=self._shared.sync_writes)
+        except BaseException:
+            self._writes.unstage(staged)
+            raise
+        self._shared.trash_waits.set()
+        return part
+
+    def parts(
+        self, bucket: Bucket, key: str, upload_id: str, *, after: int = 0, limit: int
+    ) -> tuple[Upload, Parts, bool]:
+        """Give parts with numbers above `after`, in order, and whether more follow."""
+
+        def read(snapshot: Snapshot) -> tuple[Upload, Parts]:
+            upload = _upload(snapshot, bucket, key, upload_id)
+            if after > 0xFFFF:
+                return upload, []
+            start = keys.part_row(upload_id, after) + b"\x00"
+            stop = keys.end(keys.parts_prefix(upload_id))
+            found = itertools.islice(snapshot.scan(start, stop), limit + 1)
+            return upload, [decode(Part, value) for _, value in found]
+
+        upload, found = self._shared.catalog.read(read)
+        return upload, found[:limit], len(found) > limit
+
+    def list(
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        upload_id_marker: str = "",
+        limit: int,
+    ) -> UploadListing:
+        """Give uploads by key and id behind the markers, keys rolled up by `delimiter`.
+
+        Without an id marker, uploads of `key_marker` itself are left out.
+        """
+
+        def read(snapshot: Snapshot) -> Entries:
+            catalog.check_bucket(snapshot, bucket)
+            return list(itertools.islice(walk(snapshot), limit + 1))
+
+        def walk(snapshot: Snapshot) -> Iterator[Upload | CommonPrefix]:
+            begin = keys.upload_row(bucket.id, prefix, "")[:-1]
+            start = begin
+            if key_marker:
+                behind = keys.upload_row(bucket.id, key_marker, upload_id_marker)
+                start = max(start, behind + (b"\x00" if upload_id_marker else b"\xff"))
+            last = None
+            for _, upload in _uploads(snapshot, start, keys.end(begin)):
+                at = upload.key.find(delimiter, len(prefix)) if delimiter else -1
+                if at < 0:
+                    yield upload
+                    continue
+                rolled = upload.key[: at + len(delimiter)]
+                if rolled != last and not key_marker.startswith(rolled):
+                    yield CommonPrefix(rolled)
+                last = rolled
+
+        if limit <= 0:
+            return UploadListing([], False, "", "")
+        found = self._shared.catalog.read(read)
+        page = found[:limit]
+        final = page[-1] if page else None
+        if isinstance(final, CommonPrefix):
+            return UploadListing(page, len(found) > limit, final.prefix, "")
+        return UploadListing(
+            page,
+            len(found) > limit,
+            final.key if final else "",
+            final.upload_id if final else "",
+        )
+
+    def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:
+        """Forget an upload and its parts. Raises NoSuchUpload."""
+
+        def abort(tx: Transaction) -> None:
+            upload = _upload(tx, bucket, key, upload_id)
+            _end(tx, upload, catalog.next_seq(tx), keep=frozenset())
+
+        self._shared.catalog.write(abort)
+        self._shared.trash_waits.set()
+
+    def expire(self, age: float) -> int:
+        """Abort uploads that nobody touched for `age` seconds; give their number.
+
+        Uploads of a bucket that is gone are aborted whatever their age.
+        """
+        before = now_ms() - int(age * 1000)
+
+        def read(snapshot: Snapshot) -> Abandoned:
+            alive = {b.id: b.name for _, b in catalog.rows(snapshot, keys.BUCKETS, Bucket)}
+            return [
+                (upload, alive.get(upload.bucket_id, ""))
+                for _, upload in catalog.rows(snapshot, keys.UPLOADS, Upload)
+                if upload.active < before or upload.bucket_id not in alive
+            ]
+
+        def abort(seen: Upload, tx: Transaction) -> bool:
+            row = keys.upload_row(seen.bucket_id, seen.key, seen.upload_id)
+            upload = catalog.get(tx, row, Upload)
+            if upload is None or upload.touched != seen.touched:
+                return False
+            _end(tx, upload, catalog.next_seq(tx), keep=frozenset())
+            return True
+
+        expired = 0
+        for upload, name in self._shared.catalog.read(read):
+            if self._shared.catalog.write(partial(abort, upload)):
+                expired += 1
+                self._shared.track(UploadExpired(name, upload.key, upload.upload_id))
+        if expired:
+            self._shared.trash_waits.set()
+        return expired
+
+    # --- completion ------------------------------------------------------------------
+
+    def complete(
+        self,
+        bucket: Bucket,
+        key: str,
+        upload_id: str,
+        parts: Sequence[CompletedPart],
+        *,
+        conditions: WriteConditions = UNCONDITIONAL,
+        checksums: Mapping[str, str] | None = None,
+        checksum_type: str = "",
+        size: int | None = None,
+    ) -> Written:
+        """Make the listed parts the object; a repeated call gets the first answer for 24 hours.
+
+        `checksums` and `size` are what the client says of the whole. Raises NoSuchUpload,
+        InvalidPart, InvalidPartOrder, EntityTooSmall, InvalidRequest, BodyError, and what
+        `Writes.put` raises.
+        """
+        request = _digest(parts)
+        for _ in range(TRIES):
+            done = self._shared.catalog.read(
+                lambda s: catalog.get(s, keys.completed_row(upload_id), Completed)
+            )
+            if done is not None and (done.bucket_id, done.key) == (bucket.id, key):
+                if done.request != request:
+                    raise NoSuchUpload(UploadId=upload_id)
+                return Written(done.record, WriteType(done.write_type), Durability(done.durability))
+            upload, found = self._shared.catalog.read(
+                lambda s: (
+                    _upload(s, bucket, key, upload_id),
+                    [p for _, p in catalog.rows(s, keys.parts_prefix(upload_id), Part)],
+                )
+            )
+            refs = _choose(upload, found, parts)
+            record = self._record(bucket, upload, refs, checksums or {}, checksum_type, size)
+            if conditions:
+                intents.check_conditions(conditions, look(self._shared, bucket, key))
+            try:
+                return self._finish(bucket, upload, record, refs, conditions, request)
+            except _Changed:
+                continue
+        raise ServiceUnavailable("the parts change faster than they can be joined")
+
+    def _record(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        refs: Refs,
+        checksums: Mapping[str, str],
+        checksum_type: str,
+        size: int | None,
+    ) -> Record:
+        mount = self._shared.mounts.find(bucket.name, upload.key)
+        total = sum(ref.length for ref in refs)
+        if size is not None and size != total:
+            raise InvalidRequest("x-amz-mp-object-size is not the sum of the parts' sizes")
+        kind = checksum_type or upload.checksum_type
+        joined = _join_checksums(upload, refs, kind, checksums)
+        hashes = b"".join(bytes.fromhex(ref.etag) for ref in refs)
+        etag = hashlib.md5(hashes, usedforsecurity=False).hexdigest()
+        write_type = WriteType(upload.write_type)
+        return Record(
+            object_id=upload.upload_id,
+            seq=0,
+            size=total,
+            etag=f"{etag}-{len(refs)}",
+            modified=now_ms(),
+            state=PLANS[write_type].state,
+            generation=mount.generation,
+            owner=upload.owner,
+            headers=upload.headers,
+            metadata=upload.metadata,
+            tags=upload.tags,
+            checksums=joined,
+            checksum_type=(kind or "COMPOSITE") if joined else "",
+            parts=len(refs),
+            write_type=write_type.value,
+        )
+
+    def _finish(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        record: Record,
+        refs: Refs,
+        conditions: WriteConditions,
+        request: str,
+    ) -> Written:
+        mount = self._shared.mounts.find(bucket.name, upload.key)
+        mount.check_writable()
+        write_type = WriteType(upload.write_type)
+        plan = PLANS[write_type]
+        durability = (
+            self._writes.durability(mount)
+            if plan.through
+            else self._writes.safe(self._shared.catalog.durable)
+        )
+        held = {ref.segment for ref in refs}
+
+        def unchanged(tx: Transaction) -> None:
+            current = _upload(tx, bucket, upload.key, upload.upload_id)
+            if current.touched != upload.touched:
+                raise _Changed
+
+        def finish(tx: Transaction, seq: int, keep: frozenset[str]) -> None:
+            row = keys.upload_row(bucket.id, upload.key, upload.upload_id)
+            if tx.get(row) is not None:
+                _end(tx, upload, seq, keep=keep)
+            done = Completed(
+                bucket.id, upload.key, request, now_ms(), record, write_type.value, durability.value
+            )
+            tx.put(keys.completed_row(upload.upload_id), encode(done))
+
+        if plan.through:
+            keep = plan.keep and not mount.local_files
+            kept = refs if keep else [msgspec.structs.replace(r, segment="") for r in refs]
+            written = self._through(
+                bucket, upload, record, refs, kept, conditions, unchanged,
+                lambda tx, seq: finish(tx, seq, frozenset(held) if keep else frozenset()),
+            )  # fmt: skip
+        else:
+
+            def also(tx: Transaction, seq: int) -> None:
+                unchanged(tx)
+                finish(tx, seq, frozenset(held))
+
+            written = self._writes.commit_cached(
+                bucket, upload.key, record, conditions, refs=refs, also=also
+            )
+        return self._writes.written(bucket, upload.key, written, write_type, durability)
+
+    def _through(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        record: Record,
+        refs: Refs,
+        kept: Refs,
+        conditions: WriteConditions,
+        unchanged: Callable[[Transaction], None],
+        finish: Callable[[Transaction, int], None],
+    ) -> Record:
+        """Join the parts once, into the under store."""
+        mount = self._shared.mounts.find(bucket.name, upload.key)
+        with closing(self._reads.chain(refs)) as chain:
+            return self._writes.through(
+                bucket,
+                upload.key,
+                ReaderBody(chain, record.size),
+                mount,
+                Attributes(upload.headers, upload.metadata, upload.tags),
+                conditions,
+                lambda object_id, size: record,
+                keep=False,
+                prepare=unchanged,
+                finish=finish,
+                refs=kept,
+            )
+
+
+class _Changed(Exception):
+    """A part came in while its upload was being completed."""
+
+
+def _upload(snapshot: Snapshot, bucket: Bucket, key: str, upload_id: str) -> Upload:
+    catalog.check_bucket(snapshot, bucket)
+    safe = upload_id.isalnum() and upload_id.isascii() and len(upload_id) <= 64
+    row = keys.upload_row(bucket.id, key, upload_id)
+    upload = catalog.get(snapshot, row, Upload) if safe else None
+    if upload is None:
+        raise NoSuchUpload(UploadId=upload_id[:128])
+    return upload
+
+
+def _uploads(snapshot: Snapshot, start: bytes, stop: bytes) -> Iterator[tuple[bytes, Upload]]:
+    for row, value in snapshot.scan(start, stop):
+        yield row, decode(Upload, value)
+
+
+def _end(tx: Transaction, upload: Upload, seq: int, *, keep: frozenset[str]) -> None:
+    """End an upload: its row goes, its parts' rows and all segments but `keep` go to the trash."""
+    tx.delete(keys.upload_row(upload.bucket_id, upload.key, upload.upload_id))
+    loose = [
+        (part.segment, part.size)
+        for _, part in catalog.rows(tx, keys.parts_prefix(upload.upload_id), Part)
+        if part.segment not in keep
+    ]
+    catalog.discard(tx, seq, Trash(upload.upload_id, loose, parts=True))
+
+
+def _choose(upload: Upload, found: Sequence[Part], wanted: Sequence[CompletedPart]) -> Refs:
+    """Find the parts that a completion lists, and check what S3 checks of them."""
+    by_number = {part.number: part for part in found}
+    refs: Refs = []
+    last = 0
+    for one in wanted:
+        if one.number <= last:
+            raise InvalidPartOrder(UploadId=upload.upload_id)
+        last = one.number
+        part = by_number.get(one.number)
+        same = part is not None and (one.etag is None or one.etag == part.etag)
+        if (
+            part is None
+            or not same
+            or any(
+                part.checksums.get(name, value) != value for name, value in one.checksums.items()
+            )
+        ):
+            raise InvalidPart(
+                UploadId=upload.upload_id, PartNumber=str(one.number), ETag=one.etag or ""
+            )
+        refs.append(SegmentRef(part.segment, part.size, part.number, part.etag, part.checksums))
+    for ref in refs[:-1]:
+        if ref.length < SMALLEST_PART:
+            raise EntityTooSmall(
+                ETag=ref.etag,
+                PartNumber=str(ref.number),
+                ProposedSize=str(ref.length),
+                MinSizeAllowed=str(SMALLEST_PART),
+            )
+    return refs
+
+
+def _join_checksums(
+    upload: Upload, refs: Sequence[SegmentRef], kind: str, claimed: Mapping[str, str]
+) -> dict[str, str]:
+    """Make the checksum of the whole from those of the parts, and compare it with the claim."""
+    joined: dict[str, str] = {}
+    names = {upload.checksum_algorithm} if upload.checksum_algorithm else set(claimed)
+    for name in names:
+        values = [ref.checksums.get(name, "") for ref in refs]
+        if not values or not all(values):
+            if upload.checksum_algorithm and kind != FULL_OBJECT and any(values):
+                raise InvalidRequest(f"not every part has a {name} checksum")
+            continue
+        joined[name] = (
+            full_object(name, [(v, r.length) for v, r in zip(values, refs, strict=True)])
+            if kind == FULL_OBJECT
+            else composite(name, values)
+        )
+    for name, value in claimed.items():
+        if name in joined and joined[name] != value:
+            raise BodyError("BadDigest", f"the {name} checksum is not that of the parts together")
+    return joined
+
+
+def _digest(parts: Sequence[CompletedPart]) -> str:
+    listed = [(part.number, part.etag) for part in parts]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()

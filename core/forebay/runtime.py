@@ -1,0 +1,233 @@
+"""Forebay: builds everything from a configuration, opens it and closes it; no behaviour."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from forebay.cache.cache import Cache
+from forebay.cache.room import FileRoom, RoomCounter
+from forebay.cache.tier import Tier
+from forebay.catalog.catalog import Catalog
+from forebay.config import Config, TierConfig
+from forebay.errors import ConfigurationError
+from forebay.events import PageCorrupt
+from forebay.objects.buckets import Buckets
+from forebay.objects.delete import Deletes
+from forebay.objects.housekeeping import Housekeeping, evictable
+from forebay.objects.listing import Listings
+from forebay.objects.mounts import Mount, Mounts, split_path
+from forebay.objects.owners import Owner
+from forebay.objects.persist import Persist, PersistWorkers
+from forebay.objects.read import Reads
+from forebay.objects.recovery import Recovered, mount_generation
+from forebay.objects.recovery import recover as settle_dead
+from forebay.objects.shared import Shared
+from forebay.objects.uploads import Uploads
+from forebay.objects.write import Writes
+from forebay.plugins import Plugins
+from forebay.stores.metadata import MetadataStore
+from forebay.stores.under import UnderStore
+from forebay.types import PageId
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What a start found: whether several processes may serve it, and what was in flight."""
+
+    shared_between_processes: bool
+    private: tuple[str, ...]
+    """What only one process can use, by its place in the configuration."""
+    recovered: Recovered
+
+
+class Forebay:
+    """One namespace, open: recovered when the constructor returns, at work after `start`.
+
+    `plugins` are plugin objects beside the installed ones. Raises ConfigurationError with
+    every fault that opening shows, PluginError, StorageError.
+    """
+
+    def __init__(self, config: Config, *, plugins: Sequence[object] = ()) -> None:
+        self.config = config
+        self.launch_user = _launch_user()
+        self._started = False
+        with ExitStack() as stack:
+            self.plugins = Plugins(blocked=config.plugins_blocked, extra=plugins)
+            self.hooks = self.plugins.hooks
+            if config.state:
+                Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o700)
+            metadata = self._metadata_store()
+            stack.callback(metadata.close)
+            self.catalog = Catalog(metadata)
+            under_stores = self._under_stores(stack)
+            self.cache = self._cache(stack)
+            self.mounts = self._mounts(under_stores)
+            owner = Owner(self.catalog, config.state)
+            stack.callback(owner.close)
+            self._shared = Shared(config, self.catalog, self.cache, self.mounts, self.hooks, owner)
+            self._build()
+            self.recovered = settle_dead(self._shared)
+            self._closing = stack.pop_all()
+
+    def _build(self) -> None:
+        shared = self._shared
+        self.reads = Reads(shared)
+        self.writes = Writes(shared)
+        self.deletes = Deletes(shared)
+        self.listings = Listings(shared)
+        self.buckets = Buckets(shared, self.listings, self.deletes)
+        self.uploads = Uploads(shared, self.writes, self.reads)
+        self.persist = Persist(shared, self.reads, self.writes)
+        self.housekeeping = Housekeeping(shared, self.uploads)
+        self._workers = PersistWorkers(shared, self.persist)
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """What cannot be shared between processes, by its place in the configuration."""
+        found = [] if self.catalog.shared_between_processes else ["metadata"]
+        found += [
+            f"mounts.{mount.config.path}"
+            for mount in self.mounts
+            if not mount.store.capabilities.shared_between_processes
+        ]
+        found += [f"cache.tiers.{name}" for name in self._private_tiers]
+        return tuple(found)
+
+    def start(self) -> None:
+        """Begin the work behind the requests: persisting, clean-up; tell plugins."""
+        self._started = True
+        self.housekeeping.start()
+        self._workers.start()
+        self.hooks.startup(forebay=self)
+
+    def close(self) -> None:
+        """End the work and close every store; what was acknowledged needs nothing more."""
+        try:
+            if self._started:
+                self._started = False
+                self.hooks.shutdown(forebay=self)
+        finally:
+            self._workers.stop()
+            self.housekeeping.stop()
+            self._closing.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- opening ---------------------------------------------------------------------
+
+    def _metadata_store(self) -> MetadataStore:
+        settings = self.config.metadata
+        factory = self.plugins.ask(
+            "metadata_store_factory", plugin=settings.plugin, kind=settings.kind
+        )
+        options: dict[str, Any] = dict(settings.options)
+        if settings.path:
+            options["path"] = settings.path
+        store: MetadataStore = factory(options)
+        return store
+
+    def _under_stores(self, stack: ExitStack) -> dict[str, UnderStore]:
+        stores: dict[str, UnderStore] = {}
+        faults: list[str] = []
+        for path, mount in self.config.mounts.items():
+            scheme = urlsplit(mount.under).scheme
+            try:
+                factory = self.plugins.ask(
+                    "under_store_factory", plugin=mount.plugin, scheme=scheme
+                )
+                options = {"durability": self.config.durability, **mount.options}
+                stores[path] = factory(mount.under, options)
+            except ConfigurationError as fault:
+                faults += [f"mounts.{path}: {reason}" for reason in fault.faults]
+                continue
+            stack.callback(stores[path].close)
+        if faults:
+            raise ConfigurationError(*faults)
+        return stores
+
+    def _mounts(self, stores: Mapping[str, UnderStore]) -> Mounts:
+        mounts = {}
+        for path, store in stores.items():
+            config = self.config.mounts[path]
+            persistent = store.capabilities.persistent
+            generation = self.catalog.write(
+                partial(mount_generation, path, config.under, persistent)
+            )
+            bucket, prefix = split_path(path)
+            mounts[path] = Mount(config, store, generation, bucket, prefix)
+        return Mounts(mounts)
+
+    def _cache(self, stack: ExitStack) -> Cache:
+        self._private_tiers: list[str] = []
+        tiers: list[Tier] = []
+        with ExitStack() as opened:
+            for settings in self.config.cache.tiers:
+                tiers.append(self._tier(settings))
+                opened.callback(tiers[-1].close)
+            opened.pop_all()
+        cache = Cache(tiers, page_size=self.config.cache.page_size, on_corrupt=self._corrupt)
+        stack.callback(cache.close)
+        return cache
+
+    def _tier(self, settings: TierConfig) -> Tier:
+        factory = self.plugins.ask("page_store_factory", plugin=settings.plugin, kind=settings.kind)
+        policy = self.plugins.ask("eviction_policy_factory", kind=settings.eviction)
+        options: dict[str, Any] = dict(settings.options)
+        if settings.path:
+            options["path"] = settings.path
+        store = factory(options)
+        room = RoomCounter()
+        if store.shared_between_processes:
+            place = settings.path or os.path.join(self.config.state, "room", settings.name)
+            room = FileRoom(place, min_free=settings.min_free)
+        else:
+            self._private_tiers.append(settings.name)
+        return Tier(
+            settings.name,
+            store,
+            policy,
+            capacity=settings.capacity,
+            room=room,
+            evictable=lambda page: evictable(self._shared, page),
+        )
+
+    def _corrupt(self, tier: str, page: PageId, may_go: bool) -> None:
+        self._shared.track(PageCorrupt(tier, page.segment, not may_go))
+
+
+def recover(config: Config) -> RecoveryReport:
+    """Open and close everything once: settles what is in flight and finds every fault.
+
+    Called by the parent of several worker processes before it forks; nothing stays open.
+    """
+    forebay = Forebay(config)
+    try:
+        return RecoveryReport(not forebay.private, forebay.private, forebay.recovered)
+    finally:
+        forebay.close()
+
+
+def _launch_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
