@@ -1,0 +1,1 @@
+"""The S3 protocol: requests in, answers out; every meaning lies in `forebay.objects`."""
