@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +60,7 @@ class Forebay:
         self.config = config
         self.launch_user = _launch_user()
         self._started = False
+        self._before = ExitStack()
         with ExitStack() as stack:
             self.plugins = Plugins(blocked=config.plugins_blocked, extra=plugins)
             self.hooks = self.plugins.hooks
@@ -109,9 +110,14 @@ class Forebay:
         self._workers.start()
         self.hooks.startup(forebay=self)
 
+    def before_close(self, end: Callable[[], object]) -> None:
+        """Have `end` called when the namespace is about to be closed, the last one first."""
+        self._before.callback(end)
+
     def close(self) -> None:
         """End the work and close every store; what was acknowledged needs nothing more."""
         try:
+            self._before.close()
             if self._started:
                 self._started = False
                 self.hooks.shutdown(forebay=self)

@@ -447,7 +447,7 @@ def test_processes_lose_no_update_and_take_turns(path, open_store, durable):
         assert [child.returncode for child in children.values()] == [0, 0, 0]
     found = {key.decode(): int(value) for key, value in rows(open_store())}
     assert found == {**acknowledged, "total": sum(acknowledged.values())}
-    assert min(acknowledged.values()) * 4 >= max(acknowledged.values()), acknowledged
+    assert min(acknowledged.values()) * 10 >= max(acknowledged.values()), acknowledged
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(path, open_store):

@@ -20,6 +20,7 @@ TRASH = b"t"
 QUEUE = b"q"
 INTENTS = b"i"
 BUCKETS = b"b"
+OBJECTS = b"o"
 UPLOADS = b"u"
 COMPLETED = b"c"
 LEASES = b"e"
@@ -64,7 +65,7 @@ def hidden_bucket_row(name: str) -> bytes:
 
 def object_row(bucket_id: int, key: str) -> bytes:
     """Name the record of the current object of a key."""
-    return _located(b"o", bucket_id, key)
+    return _located(OBJECTS, bucket_id, key)
 
 
 def dirty_row(bucket_id: int, key: str) -> bytes:

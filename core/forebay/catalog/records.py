@@ -179,10 +179,14 @@ class Trash(Row, frozen=True):
 
 
 class MountRow(Row, frozen=True):
-    """What a mount path pointed at when its records were written."""
+    """What a mount path pointed at when its records were written.
+
+    `swept` says that no records of an earlier generation are left.
+    """
 
     uri: str
     generation: int
+    swept: bool = False
 
 
 R = TypeVar("R", bound=Row)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from forebay.config import Config
 from forebay.properties import property_keys
+from forebay.s3.dialect import DIFFERENCES
+from forebay.s3.errors import ERRORS
+from forebay.s3.operations import OPERATIONS, UNSUPPORTED, Level
 from forebay.settings import Key, describe
 
 
@@ -21,8 +24,59 @@ def properties_table() -> str:
     return _table("Property", property_keys())
 
 
+def operations_table() -> str:
+    """Give the table of operations that do what S3's do."""
+    rows = [
+        (
+            f"`{row.name}`",
+            _request(row.method, row.level, *row.query) + _with(row.headers),
+            str(row.status),
+        )
+        for row in OPERATIONS
+        if not row.probe
+    ]
+    return _rows(("Operation", "Request", "Success"), rows)
+
+
+def probes_table() -> str:
+    """Give the table of operations that answer as where the feature was never used."""
+    rows = [
+        (f"`{row.name}`", _request(row.method, row.level, *row.query))
+        for row in OPERATIONS
+        if row.probe
+    ]
+    return _rows(("Operation", "Request"), rows)
+
+
+def unsupported_table() -> str:
+    """Give the table of operations that are refused by name."""
+    rows = [
+        (f"`{row.name}`", _request(row.method, row.level, *filter(None, [row.parameter])))
+        for row in UNSUPPORTED
+    ]
+    return _rows(("Operation", "Request"), rows)
+
+
+def differences_table() -> str:
+    """Give the table of what the two endpoints answer differently."""
+    return _rows(("Point", "Alluxio's, `/api/v1/s3/`", "AWS's, `/`"), DIFFERENCES)
+
+
+def errors_table() -> str:
+    """Give the table of error codes."""
+    rows = [(f"`{code}`", str(kind.status), kind.message) for code, kind in ERRORS.items()]
+    return _rows(("Code", "Status", "Message, when there is nothing better to say"), rows)
+
+
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "configuration.md": {"keys": keys_table, "properties": properties_table},
+    "s3-operations.md": {
+        "operations": operations_table,
+        "differences": differences_table,
+        "probes": probes_table,
+        "unsupported": unsupported_table,
+        "errors": errors_table,
+    },
 }
 """What is generated: by file, by the name in its markers."""
 
@@ -46,13 +100,29 @@ def main(folder: Path) -> None:
         page.write_text(renewed(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
-def _table(title: str, rows: Iterable[Key]) -> str:
-    lines = [f"| {title} | Value | Default | Meaning |", "|---|---|---|---|"]
-    for row in rows:
-        plain = row.default in ("none", "required") or "`" in row.default or " " in row.default
-        default = row.default if plain else f"`{row.default}`"
-        lines.append(f"| `{row.path}` | {row.kind} | {default} | {row.text} |")
-    return "\n".join(lines) + "\n"
+_PATHS = {Level.SERVICE: "/", Level.BUCKET: "/bucket", Level.OBJECT: "/bucket/key"}
+
+
+def _request(method: str, level: Level, *query: str) -> str:
+    return f"`{method} {_PATHS[level]}{'?' * bool(query)}{'&'.join(query)}`"
+
+
+def _with(headers: Iterable[str]) -> str:
+    return "".join(f" with `{name}`" for name in headers)
+
+
+def _table(title: str, keys: Iterable[Key]) -> str:
+    rows = []
+    for key in keys:
+        plain = key.default in ("none", "required") or "`" in key.default or " " in key.default
+        default = key.default if plain else f"`{key.default}`"
+        rows.append((f"`{key.path}`", key.kind, default, key.text))
+    return _rows((title, "Value", "Default", "Meaning"), rows)
+
+
+def _rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *lines]) + "\n"
 
 
 if __name__ == "__main__":

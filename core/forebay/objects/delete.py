@@ -116,7 +116,10 @@ class Deletes:
                 fingerprint: str | None = mount.store.head(under_key).fingerprint
             except NotFound:
                 fingerprint = None
-            except Unavailable:
+            except Unavailable as failure:
+                if seen.fingerprint is None:
+                    # What the store may still show under this key could not be hidden.
+                    raise ServiceUnavailable(str(failure)) from failure
                 fingerprint = seen.fingerprint
             if attempt(fingerprint, seen):
                 return

@@ -7,8 +7,10 @@ import threading
 import time
 from functools import partial
 
+import msgspec
+
 from forebay.catalog import catalog, keys
-from forebay.catalog.records import Completed, Record, Trash, decode
+from forebay.catalog.records import Bucket, Completed, MountRow, Record, Trash, decode, encode
 from forebay.errors import ForebayError
 from forebay.objects import intents
 from forebay.objects.owners import owner_of
@@ -80,6 +82,11 @@ class Housekeeping:
 
     def _run(self) -> None:
         looked = 0.0
+        try:
+            self.sweep_void()
+            self.sweep_orphans()
+        except Exception:
+            log.exception("what was left behind is swept at the next start")
         while not self._stopping.is_set():
             self._shared.trash_waits.wait(1.0)
             self._shared.trash_waits.clear()
@@ -200,6 +207,49 @@ class Housekeeping:
 
         self._uploads.expire(self._shared.config.properties.multipart_upload_timeout)
 
+    def sweep_void(self) -> int:
+        """Remove the records of what was mounted in a place before; give their number.
+
+        An object that is in no under store stays, unless the store that it was meant for
+        forgets everything anyway.
+        """
+        shared = self._shared
+        rows = [keys.mount_row(mount.config.path) for mount in shared.mounts]
+        swept, after, more = 0, b"", not all(shared.catalog.read(partial(_all_swept, rows)))
+        while more and not self._stopping.is_set():
+            count, after = shared.catalog.write(partial(self._sweep_some, after), durable=False)
+            swept, more = swept + count, bool(after)
+        if not self._stopping.is_set():
+            shared.catalog.write(partial(self._note_swept, rows), durable=False)
+        if swept:
+            shared.trash_waits.set()
+        return swept
+
+    def _sweep_some(self, after: bytes, tx: Transaction) -> tuple[int, bytes]:
+        """Sweep a run of records behind the row `after`; give the last row, none at the end."""
+        names = {bucket.id: bucket.name for _, bucket in catalog.rows(tx, keys.BUCKETS, Bucket)}
+        start = after + b"\x00" if after else keys.OBJECTS
+        some = list(itertools.islice(tx.scan(start, keys.end(keys.OBJECTS)), CHUNK))
+        swept = 0
+        for row, value in some:
+            record = decode(Record, value)
+            bucket_id, key = keys.location(row)
+            mount = self._shared.mounts.find(names.get(bucket_id, ""), key)
+            persisted = record.state is PersistState.PERSISTED
+            forgets = not mount.store.capabilities.persistent
+            if record.generation != mount.generation and (persisted or forgets):
+                catalog.retire(tx, bucket_id, key, record, catalog.next_seq(tx))
+                tx.delete(row)
+                swept += 1
+        return swept, some[-1][0] if len(some) == CHUNK else b""
+
+    def _note_swept(self, rows: list[bytes], tx: Transaction) -> None:
+        current = {mount.generation for mount in self._shared.mounts}
+        for row in rows:
+            known = catalog.get(tx, row, MountRow)
+            if known is not None and known.generation in current and not known.swept:
+                tx.put(row, encode(msgspec.structs.replace(known, swept=True)))
+
     def sweep_orphans(self) -> int:
         """Remove segments that a dead process staged and nothing refers to; give their number."""
         shared = self._shared
@@ -218,6 +268,11 @@ class Housekeeping:
                 shared.cache.delete(page.segment, size)
                 swept += 1
         return swept
+
+
+def _all_swept(rows: list[bytes], snapshot: Snapshot) -> list[bool]:
+    known = [catalog.get(snapshot, row, MountRow) for row in rows]
+    return [row is not None and row.swept for row in known]
 
 
 def _unuse(object_id: str, refs: list[tuple[str, int]], tx: Transaction) -> list[tuple[str, int]]:

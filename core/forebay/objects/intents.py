@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from forebay.catalog import catalog, keys
-from forebay.catalog.records import Bucket, Intent, Record, SegmentRef, encode
+from forebay.catalog.records import Bucket, Intent, Record, SegmentRef, Trash, encode
 from forebay.errors import (
     ConditionalRequestConflict,
     ConditionFailed,
@@ -178,12 +178,20 @@ def commit_published(
         if whiteout is not None and whiteout.seq > intent.seq:
             hidden = msgspec.structs.replace(whiteout, fingerprint=record.fingerprint)
             tx.put(keys.whiteout_row(bucket.name, key), encode(hidden))
-            return record
+            return _overwritten(tx, record, refs)
         if current is not None and current.seq > intent.seq:
-            return record
+            return _overwritten(tx, record, refs)
         return catalog.commit(tx, bucket, key, record, refs=refs, body=body)
 
     return shared.catalog.write(commit)
+
+
+def _overwritten(tx: Transaction, record: Record, refs: list[SegmentRef] | None) -> Record:
+    """Let go of what the cache holds of an object that somebody else replaced already."""
+    held = [(ref.segment, ref.length) for ref in refs or record.segments if ref.segment]
+    if held:
+        catalog.discard(tx, catalog.next_seq(tx), Trash(record.object_id, held))
+    return record
 
 
 def settle(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
@@ -199,39 +207,55 @@ def settle(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
         info: ObjectInfo | None = mount.store.head(under_key)
     except NotFound:
         info = None
+    published = _published(mount, under_key, info, intent)
+
+    def end(tx: Transaction) -> bool:
+        if not drop(tx, bucket.id, key, intent):
+            return False
+        whiteout = catalog.get_whiteout(tx, bucket.name, key)
+        if whiteout is not None and whiteout.seq > intent.seq:
+            # Deleted while the write was under way: what it left in the store is hidden too.
+            if info is not None:
+                hidden = msgspec.structs.replace(whiteout, fingerprint=info.fingerprint)
+                tx.put(keys.whiteout_row(bucket.name, key), encode(hidden))
+            return False
+        current = catalog.get_record(tx, bucket.id, key)
+        if published is None or (current is not None and current.seq > intent.seq):
+            return False
+        catalog.commit(tx, bucket, key, published)
+        return True
+
+    if shared.catalog.write(end):
+        log.info("recovered a write of %s/%s that was published", bucket.name, key)
+
+
+def _published(
+    mount: Mount, under_key: str, info: ObjectInfo | None, intent: Intent
+) -> Record | None:
+    """Give the record of a synchronous write, if the store holds the very bytes of it."""
     record = intent.record
     if (
-        info
-        and record
-        and info.fingerprint != intent.before
-        and _is(mount, under_key, info, record)
+        info is None
+        or record is None
+        or record.state is not PersistState.PERSISTED
+        or info.fingerprint == intent.before
+        or not _is(mount, under_key, info, record)
     ):
-        published = msgspec.structs.replace(
-            record,
-            fingerprint=info.fingerprint,
-            segments=[],
-            parts=0,
-            inline=False,
-            synced=now_ms(),
-            local=mount.local_files,
-        )
-
-        def forward(tx: Transaction) -> None:
-            if not drop(tx, bucket.id, key, intent):
-                return
-            current = catalog.get_record(tx, bucket.id, key)
-            if current is None or current.seq <= intent.seq:
-                catalog.commit(tx, bucket, key, published)
-
-        shared.catalog.write(forward)
-        log.info("recovered a write of %s/%s that was published", bucket.name, key)
-        return
-    shared.catalog.write(lambda tx: drop(tx, bucket.id, key, intent))
+        return None
+    return msgspec.structs.replace(
+        record,
+        fingerprint=info.fingerprint,
+        segments=[],
+        parts=0,
+        inline=False,
+        synced=now_ms(),
+        local=mount.local_files,
+    )
 
 
 def _is(mount: Mount, under_key: str, info: ObjectInfo, record: Record) -> bool:
     """Compare what the store holds with what was to be written, by size and MD5."""
-    if info.size != record.size or record.state is not PersistState.PERSISTED:
+    if info.size != record.size:
         return False
     if "-" in record.etag:
         return info.etag == record.etag

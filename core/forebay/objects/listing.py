@@ -253,7 +253,8 @@ class Listings:
         if any_whiteout:
             for name in wanted:
                 whiteout = catalog.get_whiteout(snapshot, bucket.name, name)
-                if whiteout is not None:
+                of_now = mounted(bucket.name, name).generation
+                if whiteout is not None and whiteout.generation == of_now:
                     whiteouts[name] = whiteout
         prefix = keys.intent_row(bucket.id, "")
         intents = {

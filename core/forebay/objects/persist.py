@@ -27,7 +27,7 @@ from forebay.errors import (
 )
 from forebay.events import ObjectPersisted, PersistFailed
 from forebay.objects import intents
-from forebay.objects.read import Reads
+from forebay.objects.read import OpenObject, Reads
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.objects.write import UNCONDITIONAL, Writes
 from forebay.stores.metadata import Snapshot, Transaction
@@ -62,6 +62,7 @@ class Persist:
         self._shared = shared
         self._reads = reads
         self._writes = writes
+        self._at_work: set[tuple[int, str]] = set()
 
     def run_one(self) -> bool:
         """Take the job that is due first and do it; tell whether there was one."""
@@ -69,14 +70,17 @@ class Persist:
         if claimed is None:
             return False
         bucket, key, job = claimed
+        self._at_work.add((bucket.id, key))
         try:
             self._upload(bucket, key, job)
-        except (_Superseded, NoSuchBucket, NotFound):
+        except (_Superseded, NoSuchBucket):
             self._forget(bucket, key, job)
         except Exception as failure:
             if not isinstance(failure, ForebayError):
                 log.exception("persisting %s/%s failed", bucket.name, key)
             self._retry(bucket, key, job, failure)
+        finally:
+            self._at_work.discard((bucket.id, key))
         return True
 
     def backlog(self) -> Backlog:
@@ -129,7 +133,12 @@ class Persist:
                 tx.delete(row)
                 if job is None or job.due != int.from_bytes(row[1:9], "big"):
                     continue
-                held = job.owner and shared.owner.alive(job.owner)
+                # A job of this process that no thread is at: its end could not be written down.
+                held = (
+                    (bucket_id, key) in self._at_work
+                    if job.owner == shared.owner.number
+                    else job.owner and shared.owner.alive(job.owner)
+                )
                 owner = job.owner if held else shared.owner.number
                 taken = msgspec.structs.replace(job, owner=owner, due=now + LEASE)
                 _put_job(tx, bucket_id, key, taken)
@@ -150,6 +159,10 @@ class Persist:
         shared = self._shared
         record = shared.catalog.read(lambda s: _current(s, bucket, key, job))
         mount = shared.mounts.find(bucket.name, key)
+        if record.generation != mount.generation:
+            raise PermissionDenied(
+                f"{mount.config.path} was another under store when it was written"
+            )
         taken: list[Intent] = []
 
         def passed() -> None:
@@ -164,24 +177,28 @@ class Persist:
 
         attributes = Attributes(record.headers, record.metadata, record.tags)
         try:
-            with closing(self._reads.open_record(bucket, key, record)) as body:
+            with closing(self._open(bucket, key, record)) as body:
                 info = mount.store.put(
                     mount.under_key(bucket.name, key),
                     intents.Gate(body, passed),
                     size=record.size,
                     attributes=attributes,
                 )
-            if info.size != record.size or (info.etag and info.etag != record.etag):
-                log.warning("%s/%s arrived changed in the under store", bucket.name, key)
-                if info.size != record.size:
-                    raise StorageError("the under store holds another size than it was given")
+            if info.size != record.size or _other_md5(info.etag, record.etag):
+                raise StorageError("the under store holds other bytes than it was given")
+            self._commit(bucket, key, job, taken[0], info, local=mount.local_files)
         except BaseException:
             if taken:
                 self._writes.settle_later(bucket, key, taken[0])
             raise
-        self._commit(bucket, key, job, taken[0], info, local=mount.local_files)
         shared.trash_waits.set()
         shared.track(ObjectPersisted(bucket.name, key, record.size))
+
+    def _open(self, bucket: Bucket, key: str, record: Record) -> OpenObject:
+        try:
+            return self._reads.open_record(bucket, key, record)
+        except NotFound as gone:
+            raise _Superseded from gone
 
     def _commit(
         self,
@@ -324,6 +341,11 @@ def requeue(shared: Shared, owner: int) -> None:
                 _put_job(tx, bucket_id, key, msgspec.structs.replace(job, owner=0, due=now))
 
     shared.catalog.write(change)
+
+
+def _other_md5(one: str | None, other: str) -> bool:
+    """Tell whether two ETags are MD5s, which those of multipart uploads are not, and differ."""
+    return one is not None and "-" not in one and "-" not in other and one != other
 
 
 def _put_job(tx: Transaction, bucket_id: int, key: str, job: Job) -> None:

@@ -263,6 +263,8 @@ class Reads:
                     record, byte_range, reader, segments=segments, stack=stack.pop_all(), age=age
                 )
             if record.state is not PersistState.PERSISTED:
+                if self._shared.catalog.read(lambda s: _moved_on(s, bucket, key, record)):
+                    raise NotFound(key)
                 raise Corrupt(f"unpersisted object {record.object_id} is not in the cache")
             return self._from_store(bucket, key, mount, record, byte_range, stack)
 
@@ -399,6 +401,11 @@ class Reads:
 def _outdated(record: Record | None, believed: Record) -> bool:
     """Tell whether a look knows better than the catalog; seq 0: it could not write it down."""
     return record is None or not believed.seq or record.seq < believed.seq
+
+
+def _moved_on(snapshot: Snapshot, bucket: Bucket, key: str, record: Record) -> bool:
+    current = catalog.get_record(snapshot, bucket.id, key)
+    return current is None or current.object_id != record.object_id
 
 
 class _Borrowed:

@@ -1,7 +1,7 @@
 """Recovery: settle what dead processes left in flight, in time proportional to that.
 
 Runs whenever a process opens the catalog, at start and when a worker is replaced. It may itself
-be killed at any line: a dead owner is forgotten only after all its affairs are settled.
+be killed at any line: what it did not come to is found again at the next start.
 """
 
 from __future__ import annotations
@@ -39,26 +39,25 @@ def recover(shared: Shared) -> Recovered:
         owners += 1
         requeue(shared, owner)
         shared.catalog.write(partial(_end_reads, owner), durable=False)
-        for bucket, key, intent in shared.catalog.read(partial(_of, owner)):
-            settled += 1
-            try:
-                if time.monotonic() > end:
-                    unsettled += 1
-                    continue
-                intents.settle(shared, bucket, key, intent)
-            except ForebayError as failure:
-                # The intent stays; the next writer or reader of the key settles it.
+    # Those of owners that ended in good order while a store was silent are among them.
+    for bucket, key, intent in shared.catalog.read(partial(_left, shared)):
+        settled += 1
+        try:
+            if time.monotonic() > end:
                 unsettled += 1
-                log.warning(
-                    "%s/%s stays held until its store answers: %s", bucket.name, key, failure
-                )
+                continue
+            intents.settle(shared, bucket, key, intent)
+        except ForebayError as failure:
+            # The intent stays; the next writer or reader of the key settles it.
+            unsettled += 1
+            log.warning("%s/%s stays held until its store answers: %s", bucket.name, key, failure)
     return Recovered(owners, settled, unsettled)
 
 
-def _of(owner: int, snapshot: Snapshot) -> list[tuple[Bucket, str, Intent]]:
+def _left(shared: Shared, snapshot: Snapshot) -> list[tuple[Bucket, str, Intent]]:
     found = []
     for row, intent in catalog.rows(snapshot, keys.INTENTS, Intent):
-        if intent.owner == owner:
+        if not shared.owner.alive(intent.owner):
             bucket_id, key = keys.location(row)
             bucket = catalog.get_bucket(snapshot, intent.bucket)
             if bucket is None or bucket.id != bucket_id:

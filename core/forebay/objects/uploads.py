@@ -30,6 +30,7 @@ from forebay.catalog.records import (
 from forebay.checksums import composite, full_object
 from forebay.errors import (
     BodyError,
+    Corrupt,
     EntityTooSmall,
     InvalidPart,
     InvalidPartOrder,
@@ -40,7 +41,7 @@ from forebay.errors import (
 from forebay.events import UploadExpired
 from forebay.objects import intents
 from forebay.objects.read import Reads
-from forebay.objects.shared import Shared, check_key, now_ms
+from forebay.objects.shared import Shared, check_key, log, now_ms
 from forebay.objects.sync import TRIES, look
 from forebay.objects.write import PLANS, UNCONDITIONAL, Writes, Written
 from forebay.stores.metadata import Snapshot, Transaction
@@ -293,20 +294,15 @@ class Uploads:
         """
         request = _digest(parts)
         for _ in range(TRIES):
-            done = self._shared.catalog.read(
-                lambda s: catalog.get(s, keys.completed_row(upload_id), Completed)
-            )
-            if done is not None and (done.bucket_id, done.key) == (bucket.id, key):
-                if done.request != request:
+            found = self._shared.catalog.read(lambda s: _state(s, bucket, key, upload_id))
+            if isinstance(found, Completed):
+                if found.request != request:
                     raise NoSuchUpload(UploadId=upload_id)
-                return Written(done.record, WriteType(done.write_type), Durability(done.durability))
-            upload, found = self._shared.catalog.read(
-                lambda s: (
-                    _upload(s, bucket, key, upload_id),
-                    [p for _, p in catalog.rows(s, keys.parts_prefix(upload_id), Part)],
+                return Written(
+                    found.record, WriteType(found.write_type), Durability(found.durability)
                 )
-            )
-            refs = _choose(upload, found, parts)
+            upload, present = found
+            refs = _choose(upload, present, parts)
             record = self._record(bucket, upload, refs, checksums or {}, checksum_type, size)
             if conditions:
                 intents.check_conditions(conditions, look(self._shared, bucket, key))
@@ -314,7 +310,18 @@ class Uploads:
                 return self._finish(bucket, upload, record, refs, conditions, request)
             except _Changed:
                 continue
+            except (NoSuchUpload, Corrupt) as failure:
+                # A completion at the same time was faster and may have freed the parts.
+                if not self._gone(bucket, upload):
+                    raise
+                log.debug("%s/%s was completed twice: %s", bucket.name, key, failure)
         raise ServiceUnavailable("the parts change faster than they can be joined")
+
+    def _gone(self, bucket: Bucket, seen: Upload) -> bool:
+        """Tell whether an upload ended, or its parts changed, since it was seen."""
+        row = keys.upload_row(bucket.id, seen.key, seen.upload_id)
+        now = self._shared.catalog.read(lambda s: catalog.get(s, row, Upload))
+        return now is None or now.touched != seen.touched
 
     def _record(
         self,
@@ -368,7 +375,7 @@ class Uploads:
         durability = (
             self._writes.durability(mount)
             if plan.through
-            else self._writes.safe(self._shared.catalog.durable)
+            else self._writes.safe(mount, self._shared.catalog.durable)
         )
         held = {ref.segment for ref in refs}
 
@@ -445,6 +452,17 @@ def _upload(snapshot: Snapshot, bucket: Bucket, key: str, upload_id: str) -> Upl
     if upload is None:
         raise NoSuchUpload(UploadId=upload_id[:128])
     return upload
+
+
+def _state(
+    snapshot: Snapshot, bucket: Bucket, key: str, upload_id: str
+) -> Completed | tuple[Upload, Parts]:
+    """Give the memory of a finished upload, or an upload under way and its parts."""
+    done = catalog.get(snapshot, keys.completed_row(upload_id), Completed)
+    if done is not None and (done.bucket_id, done.key) == (bucket.id, key):
+        return done
+    upload = _upload(snapshot, bucket, key, upload_id)
+    return upload, [p for _, p in catalog.rows(snapshot, keys.parts_prefix(upload_id), Part)]
 
 
 def _uploads(snapshot: Snapshot, start: bytes, stop: bytes) -> Iterator[tuple[bytes, Upload]]:

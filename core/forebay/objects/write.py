@@ -170,7 +170,7 @@ class Writes:
             )  # fmt: skip
             durability = self.durability(mount)
         else:
-            record, durability = self._cached(bucket, key, body, conditions, make)
+            record, durability = self._cached(bucket, key, body, mount, conditions, make)
         return self.written(bucket, key, record, write_type, durability)
 
     def written(
@@ -241,9 +241,11 @@ class Writes:
         if staged.segment:
             self._shared.cache.delete(staged.segment, staged.size)
 
-    def safe(self, staged_durable: bool) -> Durability:
+    def safe(self, mount: Mount, staged_durable: bool) -> Durability:
         """Say what bytes that only the cache holds survive."""
-        if not self._shared.catalog.shared_between_processes:
+        # A store that forgets takes the records of its mount with it.
+        remembered = mount.store.capabilities.persistent
+        if not remembered or not self._shared.catalog.shared_between_processes:
             return Durability.MEMORY
         if staged_durable and self._shared.sync_writes:
             return Durability.DISK
@@ -254,6 +256,7 @@ class Writes:
         bucket: Bucket,
         key: str,
         body: Body,
+        mount: Mount,
         conditions: WriteConditions,
         make: Callable[[str, int], Record],
     ) -> tuple[Record, Durability]:
@@ -269,7 +272,7 @@ class Writes:
         except BaseException:
             self.unstage(staged)
             raise
-        return record, self.safe(staged.durable)
+        return record, self.safe(mount, staged.durable)
 
     def commit_cached(
         self,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from forebay.runtime import Forebay
 
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_HOST = re.compile(r"(?:[\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 _VERSION = re.compile(r"[\w.\-]{32,1024}", re.ASCII)
 
 
@@ -63,6 +64,7 @@ class FrontEnd:
                 self._pool = ThreadPoolExecutor(
                     self._forebay.config.properties.complete_pool_size, "complete"
                 )
+                self._forebay.before_close(self._pool.shutdown)
             return self._pool
 
     def serve(self, req: falcon.Request, resp: falcon.Response, **_: Any) -> None:
@@ -103,6 +105,7 @@ class FrontEnd:
             headers, query, auth=forebay.config.auth, launch_user=forebay.launch_user
         )
         host = headers.get("host")
+        _check_host(host, environ)
         dialect = AWS
         base = self._base
         below = path == base or path.startswith(base + "/")
@@ -200,6 +203,15 @@ def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
     if content_type := environ.get("CONTENT_TYPE"):
         headers["content-type"] = content_type
     return headers
+
+
+def _check_host(host: str | None, environ: Mapping[str, Any]) -> None:
+    """Refuse a Host that names no single host, and its absence where HTTP wants one."""
+    if host is None:
+        if environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+            raise S3Error("InvalidRequest", "The Host header is missing.")
+    elif not _HOST.fullmatch(host):
+        raise S3Error("InvalidRequest", "The Host header is not a host.")
 
 
 def _content_length(environ: Mapping[str, Any]) -> int | None:

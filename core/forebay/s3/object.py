@@ -84,7 +84,7 @@ class Selection:
             raise S3Error(
                 "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
             )
-        if any(name.startswith("x-amz-server-side-encryption-c") for name in call.headers):
+        if "x-amz-server-side-encryption-customer-algorithm" in call.headers:
             raise S3Error(
                 "InvalidRequest",
                 "The encryption parameters are not applicable to this object.",
@@ -201,6 +201,8 @@ def parse_part_number(given: str) -> int:
 
 def _overrides(call: Call) -> dict[str, str]:
     """Give the headers that the query sets. Raises InvalidRequest on an unsigned request."""
+    if not call.query:
+        return {}
     found = {
         # Text of the URL; what does not fit into ASCII goes out as the UTF-8 that it came as.
         header: attributes.checked(name, call.query[name]).encode().decode("latin-1")

@@ -224,6 +224,9 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
                 "POST": "CreateBucketMetadataConfiguration",
                 "DELETE": "DeleteBucketMetadataConfiguration",
             },
+            "metadataAnnotationTable": {"PUT": "UpdateBucketMetadataAnnotationTableConfiguration"},
+            "metadataInventoryTable": {"PUT": "UpdateBucketMetadataInventoryTableConfiguration"},
+            "metadataJournalTable": {"PUT": "UpdateBucketMetadataJournalTableConfiguration"},
             "metadataTable": {
                 "GET": "GetBucketMetadataTableConfiguration",
                 "POST": "CreateBucketMetadataTableConfiguration",
@@ -254,6 +257,9 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
         }.items()
         for method, name in names.items()
     ),
+    Unsupported("GetObjectAnnotation", "GET", O, "annotation"),
+    Unsupported("PutObjectAnnotation", "PUT", O, "annotation"),
+    Unsupported("DeleteObjectAnnotation", "DELETE", O, "annotation"),
     Unsupported("PutObjectAcl", "PUT", O, "acl"),
     Unsupported("PutObjectLegalHold", "PUT", O, "legal-hold"),
     Unsupported("PutObjectRetention", "PUT", O, "retention"),

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from falcon import testing
+
 from forebay.config import CacheConfig, Config, MetadataConfig, MountConfig, TierConfig
 from forebay.runtime import Forebay
 from forebay.s3.app import create_app

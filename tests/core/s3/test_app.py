@@ -4,6 +4,7 @@ import io
 import logging
 
 import pytest
+
 from forebay.hookspecs import hookimpl
 from forebay.s3.app import FrontEnd, parse_query
 from forebay.s3.errors import S3Error
@@ -107,6 +108,17 @@ def test_without_a_raw_target_the_decoded_path_has_to_do(s3):
     assert _target(environ) == "/bucket/a%20b?acl"
     assert _target({"RAW_URI": "/b", "QUERY_STRING": "acl"}) == "/b?acl"
     assert _target({"PATH_INFO": ""}) == "/"
+
+
+@pytest.mark.parametrize("host", ["h:39999", "127.0.0.1", "[::1]:39999", "a.b-c_d"])
+def test_hosts(s3, host):
+    s3.ok("GET", "/bucket", Host=host)
+
+
+@pytest.mark.parametrize("host", ["", "user@h", "h, other", "h/x", "h:x", "a b"])
+def test_hosts_that_cannot_be(s3, host):
+    answer = s3("GET", "/bucket", Host=host)
+    assert (answer.status, answer.code) == (400, "InvalidRequest")
 
 
 def test_queries():

@@ -1,6 +1,7 @@
 """What is kept with an object, its tags, and the headers that are refused."""
 
 import pytest
+
 from forebay.properties import Properties
 from forebay.s3.attributes import emitted, encode
 

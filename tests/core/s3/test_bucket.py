@@ -1,6 +1,7 @@
 """Buckets, and sub-directories as buckets."""
 
 import pytest
+
 from forebay.config import ServerConfig
 from forebay.properties import Properties
 

@@ -160,9 +160,7 @@ def test_a_copy_source_is_decoded_once(source):
 
 def test_an_unknown_directive_is_refused(source):
     for name in ("x-amz-metadata-directive", "x-amz-tagging-directive"):
-        answer = source(
-            "PUT", "/bucket/t", **{"x-amz-copy-source": "bucket/source", name: "MAYBE"}
-        )
+        answer = source("PUT", "/bucket/t", **{"x-amz-copy-source": "bucket/source", name: "MAYBE"})
         assert (answer.status, answer.code) == (400, "InvalidArgument")
 
 

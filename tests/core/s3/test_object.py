@@ -6,6 +6,7 @@ import zlib
 from email.utils import formatdate
 
 import pytest
+
 from forebay.properties import Properties
 
 BODY = bytes(range(256)) * 4
@@ -41,7 +42,9 @@ def test_the_write_type_can_be_asked_for(s3):
     assert s3.ok("GET", "/bucket/key").body == BODY
 
 
-@pytest.mark.parametrize("size", [0, 1, 5, 16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1, 3 << 20])
+@pytest.mark.parametrize(
+    "size", [0, 1, 5, 16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1, 3 << 20]
+)
 @pytest.mark.parametrize("write_type", ["CACHE_THROUGH", "MUST_CACHE", "THROUGH"])
 def test_bodies_of_every_size_come_back(s3, size, write_type):
     body = (BODY * (size // len(BODY) + 1))[:size]

@@ -23,7 +23,7 @@ def test_put_get_and_delete(s3, base, target):
     assert pairs_of(got) == [("a", ""), ("z", "1")]
     assert got.headers["content-type"] == "application/xml"
     assert s3.ok("DELETE", f"{base}{target}?tagging").status == 204
-    after = s3(f"GET", f"{base}{target}?tagging")
+    after = s3("GET", f"{base}{target}?tagging")
     if target == "/bucket/key" or base:
         assert (after.status, pairs_of(after)) == (200, [])
     else:

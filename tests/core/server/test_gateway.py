@@ -150,7 +150,6 @@ def test_nothing_is_left_of_a_gateway(tmp_path):
     assert descriptors() == open_files
 
 
-@pytest.mark.xfail(reason="the threads of completions end with the process", strict=True)
 def test_no_thread_is_left_of_a_completion():
     threads = set(threading.enumerate())
     with forebay.Gateway("memory://") as gateway:

@@ -1,0 +1,34 @@
+"""Forebays whose work behind the requests is done when a test says so."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from forebay.objects import persist
+from forebay.testing.matrix import OpenedForebay
+
+
+@pytest.fixture
+def open_forebay(make_config, monkeypatch):
+    """Open another Forebay of the same configuration; keyword arguments are fields of it."""
+    monkeypatch.setattr(persist, "FIRST_PAUSE", 0.0)
+    with ExitStack() as stack:
+
+        def open_forebay(*, plugins=(), **overrides):
+            return stack.enter_context(OpenedForebay(make_config(**overrides), plugins))
+
+        yield open_forebay
+
+
+@pytest.fixture
+def opened(open_forebay):
+    """A Forebay with an empty bucket."""
+    opened = open_forebay()
+    opened.forebay.buckets.create("bucket", "tester")
+    return opened
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The directory under the mount, where `root` is ``file``."""
+    return tmp_path / "root" / "bucket"

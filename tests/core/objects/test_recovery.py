@@ -1,0 +1,220 @@
+"""Processes die at every point of a write, delete or persist; the next start settles it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forebay.objects import recovery
+from forebay.objects.recovery import mount_generation
+from forebay.testing.faults import UnderStoreLayer
+from forebay.testing.matrix import OpenedForebay, content_of
+from forebay.types import DeleteType, PersistState, WriteType
+
+pytestmark = pytest.mark.parametrize("root", ["file"], indirect=True)
+
+SIZE = 30_000
+OLD, NEW = content_of("old", SIZE), content_of("new", SIZE)
+
+VICTIM = """
+import json, os, sys
+from forebay.config import Config
+import msgspec
+from forebay.objects import uploads
+from forebay.objects.uploads import CompletedPart
+from forebay.testing.faults import CRASH, crash_points
+from forebay.testing.matrix import Content, OpenedForebay, content_of
+from forebay.types import Attributes, DeleteType, WriteType
+
+order = json.loads(sys.argv[1])
+uploads.SMALLEST_PART = 1
+config = msgspec.convert(order["config"], Config)
+with OpenedForebay(config, crash_points()) as opened:
+    os.environ[CRASH] = order["point"]
+    new = content_of("new", 30_000)
+    match order["does"]:
+        case "put":
+            opened.put("key", new, WriteType(order["type"]))
+        case "parts":
+            made = opened.forebay.uploads.create(
+                opened.bucket, "key", attributes=Attributes(), owner=None,
+                requested=WriteType(order["type"]),
+            ).upload_id
+            for number, part in ((1, new[:10_000]), (2, new[10_000:])):
+                opened.forebay.uploads.put_part(
+                    opened.bucket, "key", made, number, Content(part)
+                )
+            opened.forebay.uploads.complete(
+                opened.bucket, "key", made, [CompletedPart(1), CompletedPart(2)]
+            )
+        case "delete":
+            opened.forebay.deletes.delete(
+                opened.bucket, "key", requested=DeleteType(order["type"])
+            )
+        case "persist":
+            opened.persist()
+        case "clean":
+            opened.clean()
+    print("acknowledged", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory):
+    path = tmp_path_factory.mktemp("victim") / "victim.py"
+    path.write_text(VICTIM)
+    return path
+
+
+def run(victim, config, does, kind, point):
+    """Let a process do something until it dies at a point; tell whether it did, and was done."""
+    import msgspec
+
+    order = {"config": msgspec.to_builtins(config), "does": does, "type": kind, "point": point}
+    paths = [str(Path(__file__).parents[3] / source) for source in ("core", "plugins")]
+    done = subprocess.run(
+        [sys.executable, str(victim), json.dumps(order)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0, "acknowledged" in done.stdout
+
+
+UNDER = ["under.put.before.1", "under.put.middle.1", "under.put.after.1"]
+WRITES = [f"metadata.write.{when}.{n}" for n in (1, 2) for when in ("before", "after")]
+SHELVES = ["pages.writer.before.1", "pages.writer.after.1"]
+CASES = [
+    *[("put", WriteType.THROUGH, point) for point in UNDER + WRITES],
+    *[("put", WriteType.MUST_CACHE, point) for point in SHELVES + WRITES[:2]],
+    *[("put", WriteType.ASYNC_THROUGH, point) for point in WRITES[:2]],
+    *[("parts", WriteType.CACHE_THROUGH, f"metadata.write.after.{n}") for n in range(1, 6)],
+    *[("parts", WriteType.MUST_CACHE, f"metadata.write.after.{n}") for n in range(1, 5)],
+    ("parts", WriteType.CACHE_THROUGH, "under.put.after.1"),
+    *[
+        ("delete", DeleteType.ALLUXIO_AND_UFS, point)
+        for point in ["under.delete.before.1", "under.delete.after.1", *WRITES]
+    ],
+    *[("delete", DeleteType.ALLUXIO_ONLY, point) for point in WRITES[:2]],
+]
+
+
+@pytest.mark.parametrize(("does", "kind", "point"), CASES)
+def test_a_death_leaves_the_old_object_or_the_new_one(
+    opened, make_config, victim, does, kind, point
+):
+    opened.put("key", OLD, WriteType.THROUGH)
+    opened.forebay.close()
+    died, acknowledged = run(victim, make_config(), does, kind, point)
+    assert died, f"{point} was never reached"
+    assert not acknowledged
+    with OpenedForebay(make_config()) as again:
+        assert again.forebay.recovered.unsettled == 0
+        found = again.get("key")
+        wanted = [OLD, None] if does == "delete" else [OLD, NEW]
+        assert found in wanted
+        assert again.listed() == ({} if found is None else {"key": SIZE})
+        record = again.head("key")
+        if found is not None and does != "parts":
+            assert record.etag == hashlib.md5(found).hexdigest()
+            assert record.metadata == {"made-by": "matrix"}
+        again.forebay.uploads.expire(-1)
+        again.forebay.housekeeping.sweep_orphans()
+        again.persist()
+        assert again.get("key") == found
+        assert again.leavings() == {}
+        again.put("key", OLD, WriteType.CACHE_THROUGH)
+        assert again.get("key") == OLD
+
+
+POINTS = [
+    *UNDER,
+    *[f"metadata.write.{when}.{n}" for n in (1, 2, 3) for when in ("before", "after")],
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_death_while_persisting_loses_nothing_and_the_job_goes_on(
+    opened, make_config, victim, point
+):
+    opened.put("key", NEW, WriteType.ASYNC_THROUGH)
+    opened.forebay.close()
+    died, acknowledged = run(victim, make_config(), "persist", "", point)
+    assert died
+    assert not acknowledged
+    with OpenedForebay(make_config()) as again:
+        assert again.get("key") == NEW
+        again.persist()
+        assert again.head("key").state is PersistState.PERSISTED
+        assert again.head("key").etag == hashlib.md5(NEW).hexdigest()
+        assert again.forebay.persist.backlog().objects == 0
+        assert again.held(b"e") == []
+        assert again.leavings() == {}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_death_while_cleaning_is_made_up_for(opened, make_config, victim, when, number):
+    opened.put("key", OLD, WriteType.MUST_CACHE)
+    opened.put("key", NEW, WriteType.MUST_CACHE)
+    opened.forebay.close()
+    died, _ = run(victim, make_config(), "clean", "", f"metadata.write.{when}.{number}")
+    assert died
+    with OpenedForebay(make_config()) as again:
+        assert again.get("key") == NEW
+        assert again.leavings() == {}
+        assert [size for _, _, size in again.forebay.cache.segments()] == [SIZE]
+
+
+def test_a_store_that_is_silent_at_the_start_holds_only_its_key(
+    opened, make_config, victim, monkeypatch
+):
+    opened.put("key", OLD, WriteType.THROUGH)
+    opened.put("other", OLD, WriteType.MUST_CACHE)
+    opened.forebay.close()
+    assert run(victim, make_config(), "put", WriteType.THROUGH, "under.put.after.1") == (
+        True,
+        False,
+    )
+
+    from forebay.errors import Unavailable
+    from forebay.testing.faults import FailNth
+
+    layer = UnderStoreLayer(lambda store: FailNth(store, "head", 1, Unavailable))
+    with OpenedForebay(make_config(), [layer]) as again:
+        assert again.forebay.recovered.unsettled == 1
+        assert again.get("other") == OLD
+        assert again.get("key") == NEW
+        assert again.leavings() == {}
+
+
+def test_a_start_does_not_wait_for_ever(opened, make_config, victim, monkeypatch):
+    opened.forebay.close()
+    assert run(victim, make_config(), "put", WriteType.THROUGH, "under.put.after.1") == (
+        True,
+        False,
+    )
+    monkeypatch.setattr(recovery, "PATIENCE", -1.0)
+    with OpenedForebay(make_config()) as again:
+        assert again.forebay.recovered.unsettled == 1
+        assert again.get("key") == NEW
+        assert again.leavings() == {}
+
+
+def test_a_mount_is_another_generation_where_it_points_elsewhere_or_forgets(opened):
+    def generation(path, uri, persistent):
+        return opened.forebay.catalog.write(lambda tx: mount_generation(path, uri, persistent, tx))
+
+    first = generation("/new", "file:///a", True)
+    assert generation("/new", "file:///a", True) == first
+    second = generation("/new", "file:///b", True)
+    assert second > first
+    assert generation("/new", "file:///b", False) > second
