@@ -218,7 +218,7 @@ def table(candidates: list[Server], whats: list[str]) -> str:
     """Give the medians as a Markdown table, each as a ratio to the first candidate."""
     peer, *ours = candidates
     lines = [
-        "| load | " + peer.name + " | " + " | ".join(f"{s.name} (×)" for s in ours) + " |",
+        "| load | " + peer.name + " | " + " | ".join(f"{s.name} (ratio)" for s in ours) + " |",
         "|---" * (len(ours) + 2) + "|",
     ]
     for what in whats:

@@ -26,7 +26,6 @@ from forebay.types import Attributes, DeleteType, WriteType
 KEYS = [f"{folder}key{number}" for folder in ("", "deep/er/") for number in range(20)]
 PARTS = (3_000, 2_000, 70_000)
 NONE = Attributes()
-uploads.SMALLEST_PART = 1_000
 
 
 def config(root, state):
@@ -133,6 +132,7 @@ class Writer:
 
 
 def main():
+    uploads.SMALLEST_PART = 1_000
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         order = json.loads(line)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import NoSuchKey
-from forebay.testing.matrix import OpenedForebay
+from forebay.testing.opened import OpenedForebay
 
 ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "50"))
 WRITERS = 3

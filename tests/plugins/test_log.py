@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import forebay_log
 import pytest
+
+import forebay_log
 from forebay.events import BucketCreated, PageCorrupt, PersistFailed
 
 
@@ -38,6 +39,6 @@ def test_shutdown_tells_what_still_waits(make_forebay, caplog):
         waiting = type(backlog)(objects=3, size=42, oldest=1.0, parked=0)
         patch.setattr(forebay.persist, "backlog", lambda: waiting)
         forebay_log.shutdown(forebay)
-    assert ["3 objects (42 bytes) wait to be persisted"] == [
-        r.getMessage() for r in caplog.records if "wait to be" in r.getMessage()
+    assert [r.getMessage() for r in caplog.records if "wait to be" in r.getMessage()] == [
+        "3 objects (42 bytes) wait to be persisted"
     ]

@@ -119,6 +119,7 @@ class Upload(Row, frozen=True):
     """A multipart upload under way.
 
     `touched` is the seq of the last change to its parts, `active` the time (ms) of it.
+    `completing` is the process that publishes it now, after which nothing can stop it.
     """
 
     upload_id: str
@@ -134,6 +135,7 @@ class Upload(Row, frozen=True):
     write_type: str = ""
     touched: int = 0
     active: int = 0
+    completing: int = 0
 
 
 class Part(Row, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -235,6 +235,8 @@ class Uploads:
 
         def abort(tx: Transaction) -> None:
             upload = _upload(tx, bucket, key, upload_id)
+            if upload.completing and self._shared.owner.alive(upload.completing):
+                raise NoSuchUpload(UploadId=upload_id)
             _end(tx, upload, catalog.next_seq(tx), keep=frozenset())
 
         self._shared.catalog.write(abort)
@@ -424,8 +426,21 @@ class Uploads:
     ) -> Record:
         """Join the parts once, into the under store."""
         mount = self._shared.mounts.find(bucket.name, upload.key)
-        with closing(self._reads.chain(refs)) as chain:
-            return self._writes.through(
+        row = keys.upload_row(bucket.id, upload.key, upload.upload_id)
+
+        def mark(owner: int, tx: Transaction) -> None:
+            current = catalog.get(tx, row, Upload)
+            if current is not None:
+                tx.put(row, encode(msgspec.structs.replace(current, completing=owner)))
+
+        def begin(tx: Transaction) -> None:
+            unchanged(tx)
+            mark(self._shared.owner.number, tx)
+
+        with ExitStack() as stack:
+            chain = stack.enter_context(closing(self._reads.chain(refs)))
+            stack.callback(lambda: self._shared.catalog.write(partial(mark, 0), durable=False))
+            written = self._writes.through(
                 bucket,
                 upload.key,
                 ReaderBody(chain, record.size),
@@ -434,10 +449,13 @@ class Uploads:
                 conditions,
                 lambda object_id, size: record,
                 keep=False,
-                prepare=unchanged,
+                prepare=begin,
                 finish=finish,
                 refs=kept,
             )
+            stack.pop_all()
+            chain.close()
+            return written
 
 
 class _Changed(Exception):

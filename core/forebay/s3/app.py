@@ -202,6 +202,8 @@ def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
     }
     if content_type := environ.get("CONTENT_TYPE"):
         headers["content-type"] = content_type
+    # WSGI writes dashes as underscores, so names that have underscores come beside it.
+    headers.update(environ.get("forebay.underscored", {}))
     return headers
 
 

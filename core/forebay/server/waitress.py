@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import build_http_date
@@ -48,6 +49,28 @@ log = logging.getLogger("forebay.server")
 http_date = lru_cache(maxsize=4)(build_http_date)
 
 
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Reads one request; keeps what waitress drops and refuses what it lets through."""
+
+    underscored: dict[str, str]
+    """Header fields with an underscore in their name, in lower case (``x-amz-meta-my_key``)."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the header. Raises ParsingError, which ends the connection with a 400."""
+        super().parse_header(header_plus)
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            raise ParsingError("Content-Length and Transfer-Encoding exclude each other")
+        self.underscored = {}
+        if b"_" not in header_plus:
+            return
+        for line in get_header_lines(header_plus[header_plus.index(b"\r\n") + 2 :]):
+            name, _, value = line.partition(b":")
+            if b"_" in name:
+                kept, given = name.decode("latin-1").lower(), value.strip(b" \t").decode("latin-1")
+                before = self.underscored.get(kept)
+                self.underscored[kept] = given if before is None else f"{before}, {given}"
+
+
 class Task(WSGITask):  # type: ignore[misc]
     """One request, answered without closing the connection unless the framing demands it."""
 
@@ -61,6 +84,13 @@ class Task(WSGITask):  # type: ignore[misc]
     @property
     def _bodiless(self) -> bool:
         return self.status[:1] == "1" or self.status[:3] in ("204", "304")
+
+    def get_environment(self) -> dict[str, Any]:
+        """Give the WSGI environment, and in it the header fields that WSGI has no name for."""
+        environ: dict[str, Any] = super().get_environment()
+        if self.request.underscored:
+            environ["forebay.underscored"] = self.request.underscored
+        return environ
 
     def set_close_on_finish(self) -> None:
         """Close the connection after this answer; the header says so if it is not sent yet."""
@@ -122,6 +152,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
     task_class = Task
+    parser_class = Parser
 
     @property
     def busy(self) -> bool:

@@ -211,8 +211,7 @@ class CrashPoint(Around):
 
     def __getattr__(self, name: str) -> Any:
         found = super().__getattr__(name)
-        wanted = os.environ.get(CRASH, "").startswith(f"{self._place}.{name}.")
-        return partial(self._call, name, found) if wanted else found
+        return partial(self._call, name, found) if callable(found) else found
 
     def _call(self, name: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self._reach(f"{name}.before")
@@ -224,6 +223,8 @@ class CrashPoint(Around):
         return answer
 
     def _reach(self, point: str) -> None:
+        if not os.environ.get(CRASH, "").startswith(f"{self._place}.{point}."):
+            return  # visits count from when the variable is set
         with self._lock:
             self._visits[point] += 1
             visit = self._visits[point]

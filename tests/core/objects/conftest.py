@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from forebay.objects import persist
-from forebay.testing.matrix import OpenedForebay
+from forebay.testing.opened import OpenedForebay
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from forebay.objects import intents
 from forebay.objects.intents import Gate, check_conditions
 from forebay.streams import BytesReader, ChunksReader
 from forebay.testing.faults import HangingUnderStore, UnderStoreLayer
-from forebay.testing.matrix import Content, content_of
+from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, DeleteType, PersistState, WriteConditions, WriteType
 
 THROUGH = [WriteType.CACHE_THROUGH, WriteType.THROUGH]

@@ -10,7 +10,7 @@ from forebay.errors import NoSuchBucket, ServiceUnavailable, Unavailable
 from forebay.objects.sync import marker_digest
 from forebay.streams import BytesReader
 from forebay.testing.faults import Around
-from forebay.testing.matrix import OpenedForebay, content_of
+from forebay.testing.opened import OpenedForebay, content_of
 from forebay.types import Attributes, CommonPrefix, DeleteType, WriteType
 
 both = pytest.mark.parametrize("root", ["memory", "file"], indirect=True)

@@ -17,7 +17,7 @@ from forebay.hookspecs import hookimpl
 from forebay.objects import persist
 from forebay.objects.uploads import CompletedPart
 from forebay.testing.faults import FailNth, HangingUnderStore, UnderStoreLayer
-from forebay.testing.matrix import Content, content_of
+from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, DeleteType, PersistState, WriteType
 
 on_files = pytest.mark.parametrize("root", ["file"], indirect=True)

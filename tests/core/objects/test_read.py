@@ -13,7 +13,7 @@ from forebay.objects.read import FileReader
 from forebay.objects.uploads import CompletedPart
 from forebay.streams import BytesReader, Segment
 from forebay.testing.faults import Around
-from forebay.testing.matrix import Content, content_of
+from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, ByteRange, WriteType
 
 both = pytest.mark.parametrize("root", ["memory", "file"], indirect=True)

@@ -13,7 +13,7 @@ import pytest
 from forebay.objects import recovery
 from forebay.objects.recovery import mount_generation
 from forebay.testing.faults import UnderStoreLayer
-from forebay.testing.matrix import OpenedForebay, content_of
+from forebay.testing.opened import OpenedForebay, content_of
 from forebay.types import DeleteType, PersistState, WriteType
 
 pytestmark = pytest.mark.parametrize("root", ["file"], indirect=True)
@@ -28,7 +28,7 @@ import msgspec
 from forebay.objects import uploads
 from forebay.objects.uploads import CompletedPart
 from forebay.testing.faults import CRASH, crash_points
-from forebay.testing.matrix import Content, OpenedForebay, content_of
+from forebay.testing.opened import Content, OpenedForebay, content_of
 from forebay.types import Attributes, DeleteType, WriteType
 
 order = json.loads(sys.argv[1])

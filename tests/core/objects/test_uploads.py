@@ -18,7 +18,8 @@ from forebay.errors import (
 )
 from forebay.objects import uploads
 from forebay.objects.uploads import CompletedPart
-from forebay.testing.matrix import STATES, Content, content_of
+from forebay.testing.matrix import STATES
+from forebay.testing.opened import Content, content_of
 from forebay.types import (
     Attributes,
     ByteRange,
