@@ -59,7 +59,7 @@ def is_plain(segment: str, *, at_root: bool) -> bool:
 def escape(segment: str, role: str) -> Chain:
     """Give the chain of escaped names of a segment in the role `FILE` or `DIRECTORY`."""
     text = "".join(_QUOTED[byte] for byte in segment.encode())
-    cuts = range(0, len(text) - 1, _TEXT_MAX) or range(1)
+    cuts = range(0, len(text), _TEXT_MAX) or range(1)
     pieces = [text[cut : cut + _TEXT_MAX] for cut in cuts]
     return (*(f"{_PREFIX}{MORE}~{piece}" for piece in pieces[:-1]), f"{_PREFIX}{role}~{pieces[-1]}")
 

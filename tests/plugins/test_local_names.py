@@ -22,6 +22,8 @@ ROLES = st.sampled_from([FILE, DIRECTORY])
 
 @given(SEGMENTS, ROLES)
 @example("", FILE)
+@example("x" * 121, FILE)
+@example("X" * 41, DIRECTORY)
 @example("..", DIRECTORY)
 @example(".forebay~f~a", FILE)
 @example("s" * 1024, DIRECTORY)
