@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.catalog import catalog, keys
-from forebay.catalog.records import Bucket, Record, Whiteout, encode
+from forebay.catalog.records import Bucket, Intent, Record, Whiteout, encode
 from forebay.errors import NotFound, ServiceUnavailable, StorageError, Unavailable
 from forebay.events import ObjectDeleted
 from forebay.objects import intents
@@ -91,12 +91,15 @@ class Deletes:
         shared = self._shared
         under_key = mount.under_key(bucket.name, key)
 
-        def attempt(fingerprint: str | None, seen: Record) -> bool:
+        def attempt(fingerprint: str | None, seen: Record, held: Intent | None) -> bool:
             def commit(tx: Transaction) -> bool:
                 catalog.check_bucket(tx, bucket)
                 intent = intents.check_free(shared, tx, bucket.id, key, conditions)
                 current = catalog.get_record(tx, bucket.id, key)
-                if current is None or current.seq != seen.seq:
+                if current is None or current.seq != seen.seq or current.state is not seen.state:
+                    return False
+                if held is not None and intent != held:
+                    # A write ended since the store was asked: it may show another object now.
                     return False
                 seq = catalog.next_seq(tx)
                 catalog.remove(tx, bucket, key, current, seq)
@@ -112,6 +115,7 @@ class Deletes:
             intents.check_conditions(conditions, seen)
             if seen is None:
                 return
+            held = shared.catalog.read(lambda s: catalog.get_intent(s, bucket.id, key))
             try:
                 fingerprint: str | None = mount.store.head(under_key).fingerprint
             except NotFound:
@@ -121,6 +125,6 @@ class Deletes:
                     # What the store may still show under this key could not be hidden.
                     raise ServiceUnavailable(str(failure)) from failure
                 fingerprint = seen.fingerprint
-            if attempt(fingerprint, seen):
+            if attempt(fingerprint, seen, held):
                 return
         raise ServiceUnavailable("the object changes faster than it can be deleted")

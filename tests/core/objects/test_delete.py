@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from forebay.errors import ConditionFailed, NoSuchKey
+from forebay.streams import BytesReader
 from forebay.types import DeleteType, WriteType
 
 BOTH = pytest.mark.parametrize("root", ["memory", "file"], indirect=True)
@@ -53,3 +56,40 @@ def test_a_folder_marker_outlives_its_children(opened, files):
     assert (files / "x").is_dir()
     opened.forebay.deletes.delete(opened.bucket, "x/")
     assert opened.listed() == {}
+
+
+@pytest.mark.parametrize("root", ["file"], indirect=True)
+def test_a_delete_of_the_namespace_hides_a_write_that_ends_while_the_store_is_asked(opened):
+    """A write through, overtaken by a cached one, publishes between look-up and commit."""
+    opened.put("k", b"old", WriteType.THROUGH)
+    store, head = opened.under.stores[0], opened.under.stores[0].inner.head
+    reached, go = threading.Event(), threading.Event()
+
+    put = store.inner.put
+
+    def publish(key, body, **options):
+        blocks = []
+        while block := body.read(1 << 20):  # the gate is passed: the intent is taken
+            blocks.append(block)
+        reached.set()
+        assert go.wait(10)
+        return put(key, BytesReader(b"".join(blocks)), **options)
+
+    def ask(key):
+        found = head(key)
+        if reached.is_set() and not go.is_set():
+            go.set()
+            writer.join(10)
+        return found
+
+    writer = threading.Thread(target=opened.put, args=("k", b"through", WriteType.THROUGH))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.inner, "put", publish)
+        writer.start()
+        assert reached.wait(10)
+        opened.put("k", b"cached", WriteType.MUST_CACHE)
+        patch.setattr(store.inner, "head", ask)
+        opened.forebay.deletes.delete(opened.bucket, "k", requested=DeleteType.ALLUXIO_ONLY)
+    writer.join(10)
+    assert not writer.is_alive()
+    assert (opened.get("k"), opened.listed()) == (None, {})
