@@ -53,10 +53,10 @@ class History:
         newest = max(e["at"] for e in self.keys[key].values() if e["end"] < math.inf)
         return {name: e for name, e in self.keys[key].items() if e["end"] >= newest}
 
-    def settle(self, key, name):
+    def settle(self, key, name, etag):
         """Go on from what was found; what was in flight has ended one way or the other."""
         found = self.keys[key].get(name, {"name": None, "does": "delete"})
-        self.keys[key] = {name: {**found, "at": -math.inf, "end": -math.inf}}
+        self.keys[key] = {name: {**found, "at": -math.inf, "end": -math.inf, "etag": etag}}
 
 
 class Field:
@@ -134,8 +134,8 @@ def check(opened, history):
             event = possible[name]
             # Nobody can tell the parts of an unacknowledged completion that was published.
             if event["end"] < math.inf or event["does"] == "put":
-                assert record.etag == etag_of(found, event), event
-        history.settle(key, name)
+                assert record.etag == event.get("etag", etag_of(found, event)), event
+        history.settle(key, name, record.etag if record else None)
     assert listed.keys() <= set(storm.KEYS)
 
 
