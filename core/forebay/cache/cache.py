@@ -40,6 +40,13 @@ class Cache:
         page = PageId(segment)
         return SegmentWriter(tiers or self._tiers, page, size, required=True)
 
+    @property
+    def outlives_process(self) -> bool:
+        """Whether what a durable writer commits is still there when this process has died."""
+        return any(tier.durable for tier in self._tiers) or all(
+            tier.store.shared_between_processes for tier in self._tiers
+        )
+
     def page_writer(self, segment: str, index: int, size: int) -> SegmentWriter | None:
         """Begin page `index` of `size` bytes, or None when no tier can take it now."""
         page = PageId(segment, self.page_size, index)

@@ -241,8 +241,10 @@ class Writes:
         if staged.segment:
             self._shared.cache.delete(staged.segment, staged.size)
 
-    def safe(self, mount: Mount, staged_durable: bool) -> Durability:
-        """Say what bytes that only the cache holds survive."""
+    def safe(self, mount: Mount, staged_durable: bool, *, inline: bool = False) -> Durability:
+        """Say what bytes that only the cache holds survive; `inline` ones are in the catalog."""
+        if not inline and not self._shared.cache.outlives_process:
+            return Durability.MEMORY
         # A store that forgets takes the records of its mount with it.
         remembered = mount.store.capabilities.persistent
         if not remembered or not self._shared.catalog.shared_between_processes:
@@ -272,7 +274,7 @@ class Writes:
         except BaseException:
             self.unstage(staged)
             raise
-        return record, self.safe(mount, staged.durable)
+        return record, self.safe(mount, staged.durable, inline=staged.inline is not None)
 
     def commit_cached(
         self,

@@ -6,13 +6,13 @@ import hashlib
 
 import pytest
 
-from forebay.config import MountConfig
+from forebay.config import CacheConfig, MountConfig, TierConfig
 from forebay.errors import AccessDenied, ConditionFailed, NoSuchKey, StorageError
 from forebay.hookspecs import hookimpl
 from forebay.objects.write import PLANS, Tee
 from forebay.streams import BytesReader
 from forebay.testing.opened import Content, content_of
-from forebay.types import Attributes, PersistState, WriteConditions, WriteType
+from forebay.types import Attributes, Durability, PersistState, WriteConditions, WriteType
 
 EACH = pytest.mark.parametrize("write_type", list(WriteType))
 BOTH = pytest.mark.parametrize("root", ["memory", "file"], indirect=True)
@@ -121,3 +121,13 @@ def test_the_state_follows_the_type(opened):
     assert states == {write_type: plan.state for write_type, plan in PLANS.items()}
     opened.persist()
     assert PersistState.PERSISTED is opened.head(WriteType.ASYNC_THROUGH).state
+
+
+@pytest.mark.parametrize("root", ["file"], indirect=True)
+@pytest.mark.parametrize("write_type", [WriteType.MUST_CACHE, WriteType.ASYNC_THROUGH])
+def test_a_tier_in_memory_promises_no_more_than_it_keeps(open_forebay, write_type):
+    tier = TierConfig(name="MEM", kind="memory", capacity=64 << 20)
+    opened = open_forebay(cache=CacheConfig(tiers=[tier]))
+    opened.forebay.buckets.create("bucket", "tester")
+    assert Durability.MEMORY is opened.put("large", b"x" * 100_000, write_type).durability
+    assert Durability.PROCESS is opened.put("small", b"x", write_type).durability
