@@ -146,7 +146,9 @@ class TierConfig(Guarded, frozen=True, kw_only=True):
     capacity: Annotated[
         int, key("Bytes the tier may hold.", parse=parse_size, kind="size", ge=1 << 20)
     ]
-    eviction: Annotated[str, key("Eviction policy: `lru` or a plugin's.")] = "lru"
+    eviction: Annotated[
+        str, key("Eviction policy: `lru`, `s3fifo`, `sieve`, `arc`, `none` or a plugin's.")
+    ] = "lru"
     min_free: Annotated[
         int, key("Bytes of its file system that stay free.", parse=parse_size, kind="size")
     ] = 0

@@ -41,7 +41,7 @@ def page_store_factory(kind: str) -> PageStoreFactory | None:
 
 @hookspec(firstresult=True)
 def eviction_policy_factory(kind: str) -> EvictionPolicyFactory | None:
-    """Give the factory of eviction policies of `kind` (``lru``)."""
+    """Give the factory of eviction policies of `kind` (``lru``, ``s3fifo``, ...)."""
 
 
 @hookspec(firstresult=True)

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from forebay.errors import ConfigurationError
 from forebay.types import PageId
+from forebay_eviction.options import capacity_of
 
 
 class LruPolicy:
@@ -18,14 +18,8 @@ class LruPolicy:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> LruPolicy:
-        """Make an empty policy; it needs no `capacity` and has no options of its own."""
-        faults = [
-            f"cache.tiers: unknown option {name!r} of eviction 'lru'; it knows 'capacity' only"
-            for name in options
-            if name != "capacity"
-        ]
-        if faults:
-            raise ConfigurationError(*faults)
+        """Make an empty policy; `options` has ``capacity`` alone. Raises ConfigurationError."""
+        capacity_of("lru", options)
         return cls()
 
     def on_put(self, page: PageId, size: int, /) -> None:

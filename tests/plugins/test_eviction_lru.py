@@ -21,7 +21,7 @@ class TestLruPolicy(EvictionPolicyTests):
 
 def test_the_hook_answers_for_its_kind_only():
     assert eviction_policy_factory(kind="lru") == LruPolicy.from_options
-    assert eviction_policy_factory(kind="s3fifo") is None
+    assert eviction_policy_factory(kind="clock") is None
 
 
 def test_an_unknown_option_is_refused():
