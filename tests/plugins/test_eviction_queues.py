@@ -1,48 +1,50 @@
-"""Queues keep order and weigh what is in them."""
-
-from __future__ import annotations
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from forebay.types import PageId
 from forebay_eviction.queues import Entry, Queue
 
-
-@given(st.lists(st.tuples(st.sampled_from("mlr"), st.integers(0, 9), st.integers(0, 50))))
-def test_queues_hold_what_a_list_holds(steps):
-    queues, lists = (Queue(), Queue()), ([], [])
-    entries = []
-    for number in range(10):
-        entries.append(Entry(PageId(str(number)), number, queues[0]))
-        lists[0].append(number)
-    gone = set()
-    for what, number, size in steps:
-        entry, target = entries[number], size % 2
-        if number in gone:
-            continue
-        here = lists[queues.index(entry.queue)]
-        if what == "m":
-            here.remove(number)
-            entry.move(queues[target], uses=1)
-            lists[target].append(number)
-        elif what == "r":
-            entry.resize(size)
-        else:
-            here.remove(number)
-            entry.leave()
-            gone.add(number)
-    for queue, expected in zip(queues, lists, strict=True):
-        assert expected == [int(entry.page.segment) for entry in queue]
-        assert sum(entries[n].size for n in expected) == queue.size
-        assert bool(expected) is bool(queue)
+PAGES = [PageId("s", 1, each) for each in range(3)]
 
 
-def test_the_oldest_is_the_first_that_came():
-    queue = Queue()
+@pytest.fixture
+def queue():
+    return Queue()
+
+
+def test_entries_stand_in_order_of_arrival(queue):
+    first, second, third = (Entry(page, 5, queue) for page in PAGES)
+    assert list(queue) == [first, second, third]
+    first.move(queue)
+    assert list(queue) == [second, third, first]
+    assert queue.oldest() is second
+    assert queue.size == 15
+
+
+def test_an_entry_is_in_one_queue_and_begins_there_anew(queue):
+    entry, other = Entry(PAGES[0], 7, queue), Queue()
+    entry.uses = 3
+    entry.move(other)
+    assert (list(queue), queue.size) == ([], 0)
+    assert (list(other), other.size) == ([entry], 7)
+    assert (entry.queue, entry.uses) == (other, 0)
+    entry.move(other, uses=2)
+    assert entry.uses == 2
+
+
+def test_who_leaves_takes_the_size_along(queue):
+    one, other = Entry(PAGES[0], 7, queue), Entry(PAGES[1], 2, queue)
+    one.resize(9)
+    assert queue.size == 11
+    one.leave()
+    assert (list(queue), queue.size) == ([other], 2)
+    other.leave()
+    assert not queue
     with pytest.raises(StopIteration):
         queue.oldest()
-    first = Entry(PageId("a"), 0, queue)
-    Entry(PageId("b"), 5, queue)
-    assert (first, 1, 6) == (queue.oldest(), first.size, queue.size)
+
+
+def test_an_empty_page_takes_a_place(queue):
+    entry = Entry(PAGES[0], 0, queue)
+    assert queue.size == 1
+    entry.resize(0)
+    assert queue.size == 1
