@@ -46,6 +46,7 @@ DEPENDENCIES = {
     "hypothesis": {"testing"},
     "lxml": {"s3"},
     "msgspec": {"config", "properties", "settings", "catalog", "objects", "cli"},
+    "obstore": {"plugins/forebay_obstore"},
     "pluggy": {"hookspecs", "plugins"},
     "pytest": {"testing"},
     "rich": {"cli"},

@@ -1,0 +1,252 @@
+"""A bucket by the library: parallel in native code, for every key that it takes unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+from forebay.errors import InvalidKey, NotFound, NotSupported, PreconditionFailed, StorageError
+from forebay.stores.listing import after_all, passed_over, rolled
+from forebay.types import Attributes, CommonPrefix, ObjectInfo
+from forebay_obstore import attributes as native
+from forebay_obstore import faults, keys
+from forebay_obstore.carrier import (
+    PARTS_IN_FLIGHT,
+    Condition,
+    Fetched,
+    bare,
+    part_size,
+    quoted,
+    told,
+)
+from forebay_obstore.uri import GCS, S3
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+_PAGE = 1000
+
+
+class Library:
+    """Carries requests to `store`, a store of `provider`; `pool` looks at several keys at once."""
+
+    def __init__(
+        self, provider: str, store: S3Store | GCSStore | AzureStore, pool: ThreadPoolExecutor
+    ) -> None:
+        self._provider = provider
+        self._store = store
+        self._pool = pool
+
+    def takes(self, key: str) -> bool:
+        """Tell whether `key` arrives at the store as it is."""
+        return keys.is_plain(key, self._provider)
+
+    # --- looking ---------------------------------------------------------------------
+
+    def head(self, key: str, /, *, tags: bool = True) -> ObjectInfo:
+        """Tell of one object, or of the marker ``x/`` if it has no bytes. Raises NotFound."""
+        if not self.takes(key):
+            return self._marker(key)
+        with faults.Translated(key):
+            found = obstore.get(self._store, key, options={"head": True})
+            return self._told(found.meta, key, found.attributes)
+
+    def fetch(self, key: str, start: int, stop: int, etag: str | None, /) -> Fetched:
+        """Get bytes of the version with `etag`."""
+        options: Any = {"range": (start, stop)}
+        if etag is not None:
+            options["if_match"] = quoted(etag)
+        with faults.Translated(key):
+            found = obstore.get(self._store, key, options=options)
+            info = self._told(found.meta, key, None)
+            if etag is not None and bare(found.meta["e_tag"]) != etag:
+                raise PreconditionFailed(f"{key!r} is another version")
+            return Fetched(info, memoryview(found.bytes()))
+
+    def _told(self, meta: Any, key: str, found: Any) -> ObjectInfo:
+        kept = None if found is None else native.from_library(self._provider, found)
+        etag = bare(meta["e_tag"])
+        strong = self._provider == S3
+        return told(key, meta["size"], meta["last_modified"], etag, strong=strong, attributes=kept)
+
+    # --- listing ---------------------------------------------------------------------
+
+    def listing(
+        self, prefix: str, delimiter: str, start_after: str, /
+    ) -> Iterator[ObjectInfo | CommonPrefix]:
+        """List in order, a page at a time; what a common prefix covers is seeked past."""
+        stop = after_all(prefix)
+        after = max(start_after, _just_before(prefix))
+        while True:
+            past = None
+            for page in self._pages(prefix, after):
+                covered = None
+                for info in page:
+                    if not info.key.startswith(prefix):
+                        if stop is not None and info.key >= stop:
+                            return
+                        continue
+                    covered = rolled(info.key, prefix, delimiter)
+                    if covered is None:
+                        yield info
+                    elif covered != past:
+                        past = covered
+                        if not passed_over(covered, start_after):
+                            yield CommonPrefix(covered)
+                if covered is not None and len(page) == _PAGE:
+                    break  # more of the same is likely to follow
+            else:
+                return
+            assert past is not None
+            beyond = past + "\U0010ffff"
+            if beyond <= after or not self.takes(beyond):
+                raise NotSupported(f"the library cannot go on behind {past!r}")
+            after = beyond
+
+    def _pages(self, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
+        directory = prefix.rpartition("/")[0]
+        if directory and not self.takes(directory):
+            return  # no key that the library can carry
+        offset = after if after and self.takes(after) else None
+        try:
+            with faults.Translated(prefix):
+                found = obstore.list(
+                    self._store, directory or None, offset=offset, chunk_size=_PAGE
+                )
+                for page in found:
+                    yield self._named(page)
+        except InvalidKey as error:
+            raise StorageError(
+                f"an object here has a name the library cannot read: {error}"
+            ) from error
+
+    def _named(self, page: Sequence[Any]) -> list[ObjectInfo]:
+        """Give the entries of a page, markers with the slash that the library took off them."""
+        empty = [meta["path"] for meta in page if not meta["size"]]
+        markers = {
+            path
+            for path, is_one in zip(empty, self._pool.map(self._has_marker, empty), strict=True)
+            if is_one
+        }
+        named: list[ObjectInfo] = []
+        for meta in page:
+            path = meta["path"]
+            # Where both are there the marker is the later one.
+            marker = path in markers and bool(
+                (named and named[-1].key >= path) or not self._is_object(path)
+            )
+            named.append(self._told(meta, f"{path}/" if marker else path, None))
+        return named
+
+    def _is_object(self, path: str) -> bool:
+        try:
+            with faults.Translated(path):
+                obstore.head(self._store, path)
+        except NotFound:
+            return False
+        return True
+
+    def _has_marker(self, path: str) -> bool:
+        with faults.Translated(path):
+            page = next(iter(obstore.list(self._store, path, chunk_size=1)), ())
+        return any(meta["path"] == path for meta in page)
+
+    def _marker(self, key: str) -> ObjectInfo:
+        path = key.removesuffix("/")
+        if key.endswith("/") and self.takes(path):
+            with faults.Translated(key):
+                for page in obstore.list(self._store, path, chunk_size=1):
+                    for meta in page:
+                        if meta["path"] == path and not meta["size"]:
+                            return self._told(meta, key, None)
+                    break
+        raise NotFound(f"{key!r}: there is no object of that key that the library can find")
+
+    # --- changing --------------------------------------------------------------------
+
+    def put(self, key: str, content: bytes, attributes: Attributes, condition: Condition, /) -> str:
+        """Put an object in one request; give its ETag."""
+        with faults.Translated(key):
+            try:
+                done = obstore.put(
+                    self._store,
+                    key,
+                    content,
+                    use_multipart=False,
+                    mode=self._mode(key, condition),
+                    **self._kept(attributes),
+                )
+            except FileNotFoundError as error:
+                if condition.etag is None or faults.of_library(error) is not NotFound:
+                    raise
+                raise PreconditionFailed(f"{key!r}: there is nothing to match") from error
+        return bare(done["e_tag"])
+
+    def _mode(self, key: str, condition: Condition) -> Any:
+        if condition.absent:
+            return "create"
+        if condition.etag is None:
+            return "overwrite"
+        expected = {"e_tag": quoted(condition.etag)}
+        if self._provider == GCS:
+            # It compares generations; ours is the one that has the ETag now.
+            meta = obstore.head(self._store, key)
+            if bare(meta["e_tag"]) != condition.etag:
+                raise PreconditionFailed(f"{key!r} is another version")
+            expected["version"] = meta["version"] or ""
+        return expected
+
+    def upload(
+        self,
+        key: str,
+        blocks: Iterator[bytes],
+        size: int | None,
+        attributes: Attributes,
+        condition: Condition,
+        /,
+    ) -> str:
+        """Put an object in parts; give its ETag. Raises NotSupported for a condition."""
+        if condition:
+            raise NotSupported(f"{key!r}: the library has no conditional upload in parts")
+        with faults.Translated(key):
+            done = obstore.put(
+                self._store,
+                key,
+                blocks,
+                use_multipart=True,
+                chunk_size=part_size(size),
+                max_concurrency=PARTS_IN_FLIGHT,
+                **self._kept(attributes),
+            )
+        return bare(done["e_tag"])
+
+    def _kept(self, attributes: Attributes) -> Any:
+        kept: dict[str, Any] = {"attributes": native.to_library(self._provider, attributes)}
+        if self._provider == S3 and attributes.tags:
+            kept["tags"] = dict(attributes.tags)
+        return kept
+
+    def delete(self, key: str, /) -> None:
+        """Remove an object; a missing one is success. Raises InvalidKey for a marker."""
+        if not self.takes(key):
+            try:
+                self._marker(key)
+            except NotFound:
+                return
+            raise InvalidKey(f"{key!r}: the library cannot remove an object of that name")
+        try:
+            with faults.Translated(key):
+                obstore.delete(self._store, key)
+        except NotFound:
+            return
+
+
+def _just_before(prefix: str) -> str:
+    """Give a bound before all keys with `prefix`, close to them; nothing where it is too odd."""
+    last = ord(prefix[-1]) - 1 if prefix else 0
+    if not last >= 0x20 or 0xD800 <= last <= 0xDFFF:
+        return ""
+    return f"{prefix[:-1]}{chr(last)}\U0010ffff"

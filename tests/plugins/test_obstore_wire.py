@@ -1,0 +1,251 @@
+"""Requests of our own: signed as another implementation signs, repeated only where that is safe."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from awscrt.auth import AwsCredentialsProvider
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from forebay.errors import NotSupported, Unavailable
+from forebay.types import Attributes
+from forebay_obstore.carrier import Condition
+from forebay_obstore.options import Patience
+from forebay_obstore.s3 import S3Requests
+from forebay_obstore.wire import Wire, for_library, provider_of
+
+FAST = Patience(timeout=5, connect=1, retries=2, total=5)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: \xc3\xbc\r\n\r\nok"
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
+
+
+class Server:
+    """Answers one request after the other by a script; None hangs up instead."""
+
+    def __init__(self, script):
+        self.requests, self._script = [], iter(script)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._run)]
+        self._threads[0].start()
+
+    def _run(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            client.settimeout(10)
+            self._threads.append(threading.Thread(target=self._serve_and_close, args=(client,)))
+            self._threads[-1].start()
+
+    def _serve_and_close(self, client):
+        with client:
+            self._serve(client)
+
+    def _serve(self, client):
+        received = b""
+        while True:
+            while b"\r\n\r\n" not in received:
+                try:
+                    block = client.recv(65536)
+                except OSError:
+                    return
+                if not block:
+                    return
+                received += block
+            head = received.partition(b"\r\n\r\n")[0]
+            received = b""  # only the last request of a script has a body
+            self.requests.append(head.decode("latin-1"))
+            answer = next(self._script, None)
+            if answer is None:
+                return
+            client.sendall(answer)
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(15)
+
+
+@pytest.fixture
+def serve():
+    """Start a server with a script; give it and a wire to it."""
+    opened = []
+
+    def serve(*script, provider=None, patience=FAST):
+        server = Server(script)
+        base = f"http://127.0.0.1:{server.port}/bucket"
+        wire = Wire(base, "eu-central-1", provider, patience, ssl.create_default_context())
+        opened.extend((wire, server))
+        return server, wire
+
+    yield serve
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    "key", ["a/b", "a//b/", "../x", "./.", "é ~+%25&=?#", "\t\n", "\U0001f30a", "*'()!:@$,;"]
+)
+@pytest.mark.parametrize("token", [None, "a token"])
+def test_signature_is_what_botocore_makes_of_it(serve, key, token):
+    provider = AwsCredentialsProvider.new_static("AKID", "secret", token)
+    server, wire = serve(OK, provider=provider)
+    query = [("uploadId", "a/b+c="), ("partNumber", "1"), ("acl", "")]
+    wire.send("PUT", key, query, {"x-amz-meta-a": "b  c", "content-type": "text/x"}, b"body")
+    line, *rows = server.requests[0].split("\r\n")
+    sent = {name.lower(): value for name, _, value in (row.partition(": ") for row in rows)}
+    target = line.split(" ")[1]
+
+    class Then(S3SigV4Auth):
+        def _modify_request_before_signing(self, request):
+            request.context["timestamp"] = sent["x-amz-date"]
+            super()._modify_request_before_signing(request)
+
+    names = sent["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    request = AWSRequest(
+        "PUT",
+        f"http://{sent['host']}{target}",
+        {name: sent[name] for name in names if name not in ("host", "x-amz-date")},
+        b"body",
+    )
+    request.context["timestamp"] = sent["x-amz-date"]
+    auth = Then(Credentials("AKID", "secret", token), "s3", "eu-central-1")
+    canonical = auth.canonical_request(request_with_date(request, sent))
+    expected = auth.signature(auth.string_to_sign(request, canonical), request)
+    assert sent["authorization"].endswith(f"Signature={expected}")
+    assert ("x-amz-security-token" in names) == (token is not None)
+    assert "content-type" not in names
+
+
+def request_with_date(request, sent):
+    request.headers["X-Amz-Date"] = sent["x-amz-date"]
+    return request
+
+
+def test_anonymous_requests_bear_no_signature(serve):
+    server, wire = serve(OK)
+    assert wire.send("GET", "k").body == b"ok"
+    assert "uthorization" not in server.requests[0]
+    assert server.requests[0].startswith("GET /bucket/k HTTP/1.1\r\n")
+
+
+def test_connection_is_kept_and_replaced_when_the_server_closed_it(serve):
+    server, wire = serve(OK, None, OK)
+    assert wire.send("GET", "a").status == 200
+    assert wire.send("GET", "b").status == 200
+    assert [line.split(" ")[1] for line in server.requests] == ["/bucket/a"] + ["/bucket/b"] * 2
+
+
+def test_answer_that_is_longer_than_expected_is_not_read(serve):
+    server, wire = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\nbody", OK)
+    assert wire.send("GET", "a", most=2).body == b"bo"
+    assert wire.send("GET", "b").body == b"ok"
+    assert len(server.requests) == 2
+
+
+def test_busy_server_is_asked_again(serve):
+    server, wire = serve(BUSY, BUSY, OK)
+    assert wire.send("GET", "a").status == 200
+    assert len(server.requests) == 3
+
+
+def test_server_that_stays_busy_has_the_last_word(serve):
+    server, wire = serve(BUSY, BUSY, BUSY, OK)
+    assert wire.send("GET", "a").status == 503
+    assert len(server.requests) == 1 + FAST.retries
+
+
+def test_what_may_have_been_done_is_not_repeated(serve):
+    server, wire = serve(OK, None, OK)
+    wire.send("GET", "a")
+    with pytest.raises(Unavailable):
+        wire.send("POST", "a", again=False)
+    assert len(server.requests) == 2
+    server, wire = serve(BUSY, OK)
+    assert wire.send("POST", "a", again=False).status == 503
+
+
+def test_hanging_server_is_unavailable(serve):
+    _, wire = serve(b"", patience=Patience(timeout=0.2, connect=1, retries=0))
+    with pytest.raises(Unavailable):
+        wire.send("GET", "a")
+
+
+LAST = b'Last-Modified: Mon, 23 Nov 2026 10:33:39 GMT\r\nETag: "e"\r\n'
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + LAST + b"\r\n"
+
+
+@pytest.fixture
+def requests(serve):
+    with ThreadPoolExecutor(4) as pool:
+        yield lambda *script: S3Requests("bucket", serve(*script)[1], pool, counts=True)
+
+
+def test_whole_object_in_place_of_a_range_is_taken_where_it_fits(requests):
+    found = requests(WHOLE + b"body").fetch("k", 0, 9, None)
+    assert (bytes(found.content), found.info.size) == (b"body", 4)
+    found = requests(WHOLE + b"body").fetch("k", 0, 2, None)
+    assert (bytes(found.content), found.info.size) == (b"bo", 4)
+    with pytest.raises(NotSupported):
+        requests(WHOLE + b"body").fetch("k", 1, 9, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [WHOLE + b"body", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"]
+)
+def test_server_without_tags_is_known_by_its_answer(requests, answer):
+    head = WHOLE.replace(b"ETag", b"x-amz-tagging-count: 1\r\nETag")
+    assert requests(head, answer).head("k").attributes.tags == {}
+
+
+def test_error_behind_a_good_status_is_an_error(requests):
+    error = b"<Error><Code>InternalError</Code></Error>"
+    begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+
+    def ok(body):
+        return b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: %d\r\n\r\n%b' % (len(body), body)
+
+    carrier = requests(ok(begun), ok(b""), ok(error), ok(b""))
+    with pytest.raises(Unavailable, match="InternalError"):
+        carrier.upload("k", iter([b"x"]), 1, Attributes(), Condition())
+    with pytest.raises(Unavailable, match="InternalError"):
+        requests(ok(error)).copy("a", "b", Attributes(), 1, "e")
+
+
+def test_both_ways_to_the_store_have_the_same_credentials():
+    options = {"access_key_id": "a", "secret_access_key": "b", "session_token": "c"}
+    provider = provider_of(options)
+    assert for_library(provider, FAST)() == {
+        "access_key_id": "a",
+        "secret_access_key": "b",
+        "token": "c",
+        "expires_at": None,
+    }
+    assert provider_of({"anonymous": True}) is None
+
+
+def test_profile_of_the_aws_files_is_used(tmp_path, monkeypatch):
+    (tmp_path / "credentials").write_text(
+        "[lake]\naws_access_key_id = from-file\naws_secret_access_key = secret\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    found = for_library(provider_of({"profile": "lake"}), FAST)()
+    assert found["access_key_id"] == "from-file"
+
+
+def test_closed_wire_keeps_no_connection(serve):
+    _, wire = serve(OK)
+    with closing(wire):
+        wire.send("GET", "a")
+        assert len(wire._idle) == 1
+    assert wire._idle == []
