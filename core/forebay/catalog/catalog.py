@@ -169,7 +169,7 @@ def commit(
     tx.delete(keys.whiteout_row(bucket.name, key))
     if refs is not None:
         put_segments(tx, record.object_id, refs)
-        tx.put(keys.place_row(record.object_id), keys.object_row(bucket.id, key))
+    note_place(tx, bucket.id, key, record)
     for ref in record.segments:
         if ref.segment:
             place = keys.object_row(bucket.id, key)
@@ -180,6 +180,12 @@ def commit(
         _note_unpersisted(tx, bucket, key, record, now, max_dirty)
     tx.put(keys.object_row(bucket.id, key), encode(record))
     return record
+
+
+def note_place(tx: Transaction, bucket_id: int, key: str, record: Record) -> None:
+    """Note which key an object belongs to, where bytes of it may lie in the cache."""
+    if record.parts or (record.size and not record.inline and not record.local):
+        tx.put(keys.place_row(record.object_id), keys.object_row(bucket_id, key))
 
 
 def _note_unpersisted(
@@ -217,6 +223,9 @@ def retire(tx: Transaction, bucket_id: int, key: str, old: Record, seq: int) -> 
         forget_unpersisted(tx, bucket_id, key, old)
     if old.inline:
         tx.delete(keys.inline_row(old.object_id))
+    if not old.parts:
+        # That of an object made of parts goes with its runs: its uses of segments are known by it.
+        tx.delete(keys.place_row(old.object_id))
     if old.segments or old.parts or (old.size and not old.inline and not old.local):
         discard(
             tx,

@@ -117,7 +117,7 @@ def use_row(segment: str, object_id: str) -> bytes:
 
 
 def place_row(object_id: str) -> bytes:
-    """Name the note of which key an object made of parts belongs to."""
+    """Name the note of which key an object belongs to whose bytes may lie in the cache."""
     return b"y" + object_id.encode()
 
 

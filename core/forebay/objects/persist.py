@@ -234,6 +234,7 @@ class Persist:
                 tx.delete(keys.inline_row(current.object_id))
             if local:
                 done = self._free(tx, done)
+            catalog.note_place(tx, bucket.id, key, done)
             tx.put(keys.object_row(bucket.id, key), encode(done))
 
         self._shared.catalog.write(commit, durable=self._shared.sync_writes)

@@ -158,6 +158,7 @@ def _replace(
         catalog.retire(tx, bucket.id, key, stale, seq)
     if seen.whiteout is not None:
         tx.delete(keys.whiteout_row(bucket.name, key))
+    catalog.note_place(tx, bucket.id, key, derived)
     tx.put(keys.object_row(bucket.id, key), encode(derived))
     return derived, True
 
