@@ -405,7 +405,10 @@ def _outdated(record: Record | None, believed: Record) -> bool:
 
 def _moved_on(snapshot: Snapshot, bucket: Bucket, key: str, record: Record) -> bool:
     current = catalog.get_record(snapshot, bucket.id, key)
-    return current is None or current.object_id != record.object_id
+    if current is None or current.object_id != record.object_id:
+        return True
+    # Persisted meanwhile, and so read from elsewhere now.
+    return current.state is not record.state
 
 
 class _Borrowed:

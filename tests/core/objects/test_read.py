@@ -210,6 +210,24 @@ def test_the_only_copy_that_is_gone_is_never_replaced_by_an_older_one(stocked):
         stocked.forebay.reads.get(stocked.bucket, "outside", lambda _: None)
 
 
+@pytest.mark.parametrize("root", ["file", "memory"], indirect=True)
+def test_an_object_that_is_persisted_while_it_is_opened_is_read(opened, monkeypatch):
+    content = content_of("ours", SIZE)
+    opened.put("k", content, WriteType.ASYNC_THROUGH)
+    (ref,) = opened.head("k").segments
+    real = opened.forebay.cache.open
+
+    def late(segment):
+        monkeypatch.undo()
+        opened.persist()
+        opened.clean()
+        opened.forebay.cache.delete(ref.segment, ref.length)
+        return real(segment)
+
+    monkeypatch.setattr(opened.forebay.cache, "open", late)
+    assert opened.get("k") == content
+
+
 @pytest.mark.parametrize("key", ["CACHE_THROUGH", "parts CACHE_THROUGH"])
 def test_a_copy_that_was_evicted_is_read_from_the_store(stocked, key):
     for ref in [*stocked.head(key).segments, *stocked.forebay.reads.parts(stocked.head(key))]:
