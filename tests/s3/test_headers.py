@@ -25,3 +25,11 @@ def test_length_and_chunks_at_once_are_refused_and_the_connection_closed(gateway
         while chunk := connection.recv(65536):
             answer += chunk
     assert [line.split()[1] for line in answer.split(b"\r\n") if b"HTTP/1" in line] == [b"400"]
+
+
+def test_only_an_answer_with_content_tells_its_type(s3, bucket):
+    put = s3.put_object(Bucket=bucket, Key="k", Body=b"x", ContentType="text/plain")
+    gone = s3.delete_object(Bucket=bucket, Key="k")
+    listed = s3.list_objects_v2(Bucket=bucket)
+    types = [a["ResponseMetadata"]["HTTPHeaders"].get("content-type") for a in (put, gone, listed)]
+    assert types == [None, None, "application/xml"]
