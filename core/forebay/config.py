@@ -312,33 +312,46 @@ def _mounts(
         raw = {**raw, "/": {**root, "under": storage}}
     mounts: dict[str, MountConfig] = {}
     for given, table in raw.items():
-        where = f"mounts.{given}"
-        path = "/" + given.strip("/")
-        if reason := refused(given, path):
-            reading.fault(where, reason)
-        elif path in mounts:
-            reading.fault(where, f"{path} is mounted twice")
-        values = reading.values(MountConfig, table, where)
-        if "under" not in values:
-            continue
-        folder = Path.cwd() if path == "/" and storage is not None else reading.folder
-        try:
-            under = mount_uri(values["under"], folder)
-        except ValueError as error:
-            reading.fault(f"{where}.under", str(error))
-            continue
-        local = under.startswith(("file://", "memory://"))
-        derived = {
-            "write_type": properties.writetype,
-            "delete_type": properties.deletetype,
-            "metadata_sync": 0.0 if local else 60.0,
-        }
-        mounts[path] = MountConfig(**{**derived, **values, "path": path, "under": under})
+        folder = Path.cwd() if given == "/" and storage is not None else reading.folder
+        mount = read_mount(reading, given, table, properties, folder)
+        if "/" + given.strip("/") in mounts:
+            reading.fault(f"mounts.{given}", f"/{given.strip('/')} is mounted twice")
+        if mount is not None:
+            mounts[mount.path] = mount
     if "/" not in raw:
         reading.fault(
             "mounts./", 'must be given: name a directory or URI, or write [mounts."/"] in the file'
         )
     return mounts
+
+
+def read_mount(
+    reading: Reading, given: str, table: object, properties: Properties, folder: Path
+) -> MountConfig | None:
+    """Read one mount at the path `given`; None when too much of it is faulty.
+
+    A relative path of an under store begins at `folder`. Faults go to `reading`. Mounts that
+    come at run time are read here too, so they are held to the same rules.
+    """
+    where = f"mounts.{given}"
+    path = "/" + given.strip("/")
+    if reason := refused(given, path):
+        reading.fault(where, reason)
+    values = reading.values(MountConfig, table, where)
+    if "under" not in values:
+        return None
+    try:
+        under = mount_uri(values["under"], folder)
+    except ValueError as error:
+        reading.fault(f"{where}.under", str(error))
+        return None
+    local = under.startswith(("file://", "memory://"))
+    derived = {
+        "write_type": properties.writetype,
+        "delete_type": properties.deletetype,
+        "metadata_sync": 0.0 if local else 60.0,
+    }
+    return MountConfig(**{**derived, **values, "path": path, "under": under})
 
 
 def _settle(reading: Reading, config: Config, *, given_dirty: bool) -> Config:

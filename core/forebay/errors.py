@@ -23,6 +23,10 @@ class PluginError(ForebayError):
     """A plugin could not be loaded, found or told apart from another."""
 
 
+class MountBusy(ForebayError):
+    """A mount cannot come or go, because of what lies below its path; nothing changed."""
+
+
 # --- what a store says -------------------------------------------------------------
 
 

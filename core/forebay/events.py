@@ -75,6 +75,22 @@ class BucketDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MountAdded(Event):
+    """An under store was mounted at run time; `under` is its URI without a password."""
+
+    path: str
+    under: str
+
+
+@dataclass(frozen=True, slots=True)
+class MountRemoved(Event):
+    """An under store was unmounted at run time; `forced` says that unpersisted data may be lost."""
+
+    path: str
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UploadExpired(Event):
     """An abandoned multipart upload was aborted."""
 

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from forebay.cache.cache import Cache
 from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier
 from forebay.catalog.catalog import Catalog
 from forebay.config import Config, TierConfig
-from forebay.errors import ConfigurationError
 from forebay.events import PageCorrupt
 from forebay.objects.buckets import Buckets
 from forebay.objects.delete import Deletes
 from forebay.objects.housekeeping import Housekeeping, evictable
 from forebay.objects.listing import Listings
-from forebay.objects.mounts import Mount, Mounts, split_path
+from forebay.objects.mount_table import MountTable
+from forebay.objects.mounting import Mounting
+from forebay.objects.mounts import Mounts
 from forebay.objects.owners import Owner
 from forebay.objects.persist import Persist, PersistWorkers
 from forebay.objects.read import Reads
-from forebay.objects.recovery import Recovered, mount_generation
+from forebay.objects.recovery import Recovered
 from forebay.objects.recovery import recover as settle_dead
 from forebay.objects.shared import Shared
 from forebay.objects.uploads import Uploads
 from forebay.objects.write import Writes
 from forebay.plugins import Plugins
 from forebay.stores.metadata import MetadataStore
-from forebay.stores.under import UnderStore
 from forebay.types import PageId
 
 
@@ -69,18 +67,21 @@ class Forebay:
             metadata = self._metadata_store()
             stack.callback(metadata.close)
             self.catalog = Catalog(metadata)
-            under_stores = self._under_stores(stack)
+            self._table = MountTable(config, self.catalog, self.plugins)
+            stack.callback(self._table.close)
             self.cache = self._cache(stack)
-            self.mounts = self._mounts(under_stores)
             owner = Owner(self.catalog, config.state)
             stack.callback(owner.close)
-            self._shared = Shared(config, self.catalog, self.cache, self.mounts, self.hooks, owner)
+            mounts = self._table.mounts
+            self._shared = Shared(config, self.catalog, self.cache, mounts, self.hooks, owner)
+            self._table.attach(self._shared)
             self._build()
             self.recovered = settle_dead(self._shared)
             self._closing = stack.pop_all()
 
     def _build(self) -> None:
         shared = self._shared
+        self.mounting = Mounting(shared, self._table)
         self.reads = Reads(shared)
         self.writes = Writes(shared)
         self.deletes = Deletes(shared)
@@ -90,6 +91,11 @@ class Forebay:
         self.persist = Persist(shared, self.reads, self.writes)
         self.housekeeping = Housekeeping(shared, self.uploads)
         self._workers = PersistWorkers(shared, self.persist)
+
+    @property
+    def mounts(self) -> Mounts:
+        """The mounts as they are now."""
+        return self._shared.mounts
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -106,6 +112,7 @@ class Forebay:
     def start(self) -> None:
         """Begin the work behind the requests: persisting, clean-up; tell plugins."""
         self._started = True
+        self._table.start()
         self.housekeeping.start()
         self._workers.start()
         self.hooks.startup(forebay=self)
@@ -150,37 +157,6 @@ class Forebay:
             options["path"] = settings.path
         store: MetadataStore = factory(options)
         return store
-
-    def _under_stores(self, stack: ExitStack) -> dict[str, UnderStore]:
-        stores: dict[str, UnderStore] = {}
-        faults: list[str] = []
-        for path, mount in self.config.mounts.items():
-            scheme = urlsplit(mount.under).scheme
-            try:
-                factory = self.plugins.ask(
-                    "under_store_factory", plugin=mount.plugin, scheme=scheme
-                )
-                options = {"durability": self.config.durability, **mount.options}
-                stores[path] = factory(mount.under, options)
-            except ConfigurationError as fault:
-                faults += [f"mounts.{path}: {reason}" for reason in fault.faults]
-                continue
-            stack.callback(stores[path].close)
-        if faults:
-            raise ConfigurationError(*faults)
-        return stores
-
-    def _mounts(self, stores: Mapping[str, UnderStore]) -> Mounts:
-        mounts = {}
-        for path, store in stores.items():
-            config = self.config.mounts[path]
-            persistent = store.capabilities.persistent
-            generation = self.catalog.write(
-                partial(mount_generation, path, config.under, persistent)
-            )
-            bucket, prefix = split_path(path)
-            mounts[path] = Mount(config, store, generation, bucket, prefix)
-        return Mounts(mounts)
 
     def _cache(self, stack: ExitStack) -> Cache:
         self._private_tiers: list[str] = []

@@ -15,6 +15,7 @@ from typing import NamedTuple
 FORMAT = b"!format"
 SEQ = b"!seq"
 DIRTY = b"!dirty"
+MOUNTS = b"!mounts"
 
 TRASH = b"t"
 QUEUE = b"q"
@@ -25,6 +26,8 @@ UPLOADS = b"u"
 COMPLETED = b"c"
 LEASES = b"e"
 READS = b"r"
+MOUNTED = b"M"
+SEEN = b"a"
 
 
 class Location(NamedTuple):
@@ -154,6 +157,21 @@ def completed_row(upload_id: str) -> bytes:
 def mount_row(path: str) -> bytes:
     """Name the memory of a mount."""
     return b"m" + path.encode()
+
+
+def mounted_row(path: str) -> bytes:
+    """Name a mount that came at run time."""
+    return MOUNTED + path.encode()
+
+
+def unmounted_row(generation: int) -> bytes:
+    """Name the note that a mount is gone for good, and with it what its records speak of."""
+    return b"G" + number(generation)
+
+
+def seen_row(owner: int) -> bytes:
+    """Name the note of which version of the mount table a process works with."""
+    return SEEN + number(owner)
 
 
 def deleted_row(bucket_id: int) -> bytes:

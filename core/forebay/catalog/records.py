@@ -191,6 +191,27 @@ class MountRow(Row, frozen=True):
     swept: bool = False
 
 
+class MountedRow(Row, frozen=True):
+    """A mount that came at run time.
+
+    `table` is what was asked for, as JSON, references to secrets unresolved; relative paths in
+    it begin at `folder`. `since` in ms since 1970.
+    """
+
+    table: bytes
+    folder: str
+    generation: int
+    since: int = 0
+
+
+class Seen(Row, frozen=True):
+    """A process that works with version `version` of the mount table, for people to find it."""
+
+    version: int
+    pid: int
+    host: str = ""
+
+
 R = TypeVar("R", bound=Row)
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {}

@@ -94,6 +94,7 @@ class Deletes:
         def attempt(fingerprint: str | None, seen: Record, held: Intent | None) -> bool:
             def commit(tx: Transaction) -> bool:
                 catalog.check_bucket(tx, bucket)
+                mount.check_mounted(tx, bucket.name, key)
                 intent = intents.check_free(shared, tx, bucket.id, key, conditions)
                 current = catalog.get_record(tx, bucket.id, key)
                 if current is None or current.seq != seen.seq or current.state is not seen.state:

@@ -13,6 +13,7 @@ from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Completed, MountRow, Record, Trash, decode, encode
 from forebay.errors import ForebayError
 from forebay.objects import intents
+from forebay.objects.mounts import Mounts
 from forebay.objects.owners import owner_of
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.objects.uploads import REMEMBERED, Uploads
@@ -82,8 +83,8 @@ class Housekeeping:
 
     def _run(self) -> None:
         looked = 0.0
+        self._shared.void_waits.set()
         try:
-            self.sweep_void()
             self.sweep_orphans()
         except Exception:
             log.exception("what was left behind is swept at the next start")
@@ -94,6 +95,9 @@ class Housekeeping:
                 while not self._stopping.is_set() and self.empty_trash():
                     pass
                 self.settle_late()
+                if self._shared.void_waits.is_set():
+                    self._shared.void_waits.clear()
+                    self.sweep_void()
                 if time.monotonic() - looked > UPLOADS_EVERY:
                     looked = time.monotonic()
                     self.end_uploads()
@@ -210,45 +214,23 @@ class Housekeeping:
     def sweep_void(self) -> int:
         """Remove the records of what was mounted in a place before; give their number.
 
-        An object that is in no under store stays, unless the store that it was meant for
-        forgets everything anyway.
+        An object that is in no under store stays, unless its mount was taken away by force or
+        the store that it was meant for forgets everything anyway. Ends early when the mounts
+        change; that sets `void_waits` again.
         """
-        shared = self._shared
-        rows = [keys.mount_row(mount.config.path) for mount in shared.mounts]
+        shared, mounts = self._shared, self._shared.mounts
+        rows = [keys.mount_row(mount.config.path) for mount in mounts]
         swept, after, more = 0, b"", not all(shared.catalog.read(partial(_all_swept, rows)))
+        if not more:
+            return 0
         while more and not self._stopping.is_set():
-            count, after = shared.catalog.write(partial(self._sweep_some, after), durable=False)
+            count, after = shared.catalog.write(partial(_sweep_some, mounts, after), durable=False)
             swept, more = swept + count, bool(after)
         if not self._stopping.is_set():
-            shared.catalog.write(partial(self._note_swept, rows), durable=False)
+            shared.catalog.write(partial(_note_swept, mounts, rows), durable=False)
         if swept:
             shared.trash_waits.set()
         return swept
-
-    def _sweep_some(self, after: bytes, tx: Transaction) -> tuple[int, bytes]:
-        """Sweep a run of records behind the row `after`; give the last row, none at the end."""
-        names = {bucket.id: bucket.name for _, bucket in catalog.rows(tx, keys.BUCKETS, Bucket)}
-        start = after + b"\x00" if after else keys.OBJECTS
-        some = list(itertools.islice(tx.scan(start, keys.end(keys.OBJECTS)), CHUNK))
-        swept = 0
-        for row, value in some:
-            record = decode(Record, value)
-            bucket_id, key = keys.location(row)
-            mount = self._shared.mounts.find(names.get(bucket_id, ""), key)
-            persisted = record.state is PersistState.PERSISTED
-            forgets = not mount.store.capabilities.persistent
-            if record.generation != mount.generation and (persisted or forgets):
-                catalog.retire(tx, bucket_id, key, record, catalog.next_seq(tx))
-                tx.delete(row)
-                swept += 1
-        return swept, some[-1][0] if len(some) == CHUNK else b""
-
-    def _note_swept(self, rows: list[bytes], tx: Transaction) -> None:
-        current = {mount.generation for mount in self._shared.mounts}
-        for row in rows:
-            known = catalog.get(tx, row, MountRow)
-            if known is not None and known.generation in current and not known.swept:
-                tx.put(row, encode(msgspec.structs.replace(known, swept=True)))
 
     def sweep_orphans(self) -> int:
         """Remove segments that a dead process staged and nothing refers to; give their number."""
@@ -268,6 +250,41 @@ class Housekeeping:
                 shared.cache.delete(page.segment, size)
                 swept += 1
         return swept
+
+
+def _sweep_some(mounts: Mounts, after: bytes, tx: Transaction) -> tuple[int, bytes]:
+    """Sweep a run of records behind the row `after`; give the last row, none at the end."""
+    if catalog.get_number(tx, keys.MOUNTS) != mounts.version:
+        return 0, b""
+    names = {bucket.id: bucket.name for _, bucket in catalog.rows(tx, keys.BUCKETS, Bucket)}
+    start = after + b"\x00" if after else keys.OBJECTS
+    some = list(itertools.islice(tx.scan(start, keys.end(keys.OBJECTS)), CHUNK))
+    swept = 0
+    for row, value in some:
+        record = decode(Record, value)
+        bucket_id, key = keys.location(row)
+        mount = mounts.find(names.get(bucket_id, ""), key)
+        if record.generation == mount.generation:
+            continue
+        if (
+            record.state is PersistState.PERSISTED
+            or not mount.store.capabilities.persistent
+            or tx.get(keys.unmounted_row(record.generation)) is not None
+        ):
+            catalog.retire(tx, bucket_id, key, record, catalog.next_seq(tx))
+            tx.delete(row)
+            swept += 1
+    return swept, some[-1][0] if len(some) == CHUNK else b""
+
+
+def _note_swept(mounts: Mounts, rows: list[bytes], tx: Transaction) -> None:
+    if catalog.get_number(tx, keys.MOUNTS) != mounts.version:
+        return
+    current = {mount.generation for mount in mounts}
+    for row in rows:
+        known = catalog.get(tx, row, MountRow)
+        if known is not None and known.generation in current and not known.swept:
+            tx.put(row, encode(msgspec.structs.replace(known, swept=True)))
 
 
 def _all_swept(rows: list[bytes], snapshot: Snapshot) -> list[bool]:

@@ -118,6 +118,7 @@ def take(
         check_conditions(conditions, current)
         seq = catalog.next_seq(tx)
         record = prepare(tx, seq, current)
+        mount.check_mounted(tx, bucket.name, key, record)
         before = current.fingerprint if current else None
         mine = Intent(seq, shared.owner.number, bucket.name, record, before)
         tx.put(keys.intent_row(bucket.id, key), encode(mine))
@@ -158,14 +159,16 @@ def commit_published(
     intent: Intent,
     record: Record,
     *,
+    mount: Mount,
     refs: list[SegmentRef] | None = None,
     body: bytes | None = None,
     also: Callable[[Transaction], None] | None = None,
 ) -> Record:
-    """Make what the under store has published the object of its key, and drop the intent.
+    """Make what `mount` has published the object of its key, and drop the intent.
 
     A write or delete that was committed meanwhile without touching the store came later in
-    the order of seq: it stays, and this object counts as overwritten at once.
+    the order of seq: it stays, and this object counts as overwritten at once; so it does when
+    another mount holds the key by now.
     """
 
     def commit(tx: Transaction) -> Record:
@@ -180,6 +183,8 @@ def commit_published(
             tx.put(keys.whiteout_row(bucket.name, key), encode(hidden))
             return _overwritten(tx, record, refs)
         if current is not None and current.seq > intent.seq:
+            return _overwritten(tx, record, refs)
+        if not mount.holds(tx, bucket.name, key):
             return _overwritten(tx, record, refs)
         return catalog.commit(tx, bucket, key, record, refs=refs, body=body)
 
@@ -210,6 +215,7 @@ def settle(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
     published = _published(mount, under_key, info, intent)
 
     def end(tx: Transaction) -> bool:
+        mount.check_mounted(tx, bucket.name, key)
         if not drop(tx, bucket.id, key, intent):
             return False
         whiteout = catalog.get_whiteout(tx, bucket.name, key)
@@ -238,6 +244,7 @@ def _published(
         info is None
         or record is None
         or record.state is not PersistState.PERSISTED
+        or record.generation != mount.generation
         or info.fingerprint == intent.before
         or not _is(mount, under_key, info, record)
     ):

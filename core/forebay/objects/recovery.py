@@ -38,7 +38,7 @@ def recover(shared: Shared) -> Recovered:
     for owner in shared.owner.dead():
         owners += 1
         requeue(shared, owner)
-        shared.catalog.write(partial(_end_reads, owner), durable=False)
+        shared.catalog.write(partial(_end_notes, owner), durable=False)
     # Those of owners that ended in good order while a store was silent are among them.
     for bucket, key, intent in shared.catalog.read(partial(_left, shared)):
         settled += 1
@@ -66,7 +66,8 @@ def _left(shared: Shared, snapshot: Snapshot) -> list[tuple[Bucket, str, Intent]
     return found
 
 
-def _end_reads(owner: int, tx: Transaction) -> None:
+def _end_notes(owner: int, tx: Transaction) -> None:
+    tx.delete(keys.seen_row(owner))
     prefix = keys.READS + keys.number(owner)
     for row, _ in list(tx.scan(prefix, keys.end(prefix))):
         tx.delete(row)

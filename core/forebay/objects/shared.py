@@ -25,7 +25,10 @@ KEY_LIMIT = 1024
 
 @dataclass(slots=True)
 class Shared:
-    """Configuration, catalog, cache, mounts and hooks of one open Forebay."""
+    """Configuration, catalog, cache, mounts and hooks of one open Forebay.
+
+    `mounts` is replaced whole at run time: an operation takes it once.
+    """
 
     config: Config
     catalog: Catalog
@@ -35,6 +38,8 @@ class Shared:
     owner: Owner
     trash_waits: threading.Event = field(default_factory=threading.Event)
     jobs_wait: threading.Event = field(default_factory=threading.Event)
+    void_waits: threading.Event = field(default_factory=threading.Event)
+    """Set when mounts have changed: records of what is not mounted any more may be swept."""
     unsettled: list[tuple[Bucket, str, Intent]] = field(default_factory=list)
     """Intents of this process whose store did not answer; housekeeping asks again."""
 

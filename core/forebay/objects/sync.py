@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -61,10 +62,10 @@ def look(shared: Shared, bucket: Bucket, key: str, *, force: bool = False) -> Re
     With `force` the store is asked whatever the age. Raises NoSuchBucket, and
     ServiceUnavailable when the store must be asked and does not answer.
     """
-    mount = shared.mounts.find(bucket.name, key)
     pause = 0.0005
     for _ in range(TRIES):
-        seen = shared.catalog.read(lambda s: known(s, bucket, key, mount))
+        mount = shared.mounts.find(bucket.name, key)
+        seen = shared.catalog.read(partial(known, bucket=bucket, key=key, mount=mount))
         record = seen.record
         if record is not None:
             if record.state is not PersistState.PERSISTED:
@@ -145,7 +146,7 @@ def _refresh(
 def _replace(
     tx: Transaction, bucket: Bucket, key: str, mount: Mount, seen: Known, derived: Record | None
 ) -> tuple[Record | None, bool]:
-    if known(tx, bucket, key, mount) != seen:
+    if known(tx, bucket, key, mount) != seen or not mount.holds(tx, bucket.name, key):
         return None, False
     seq = catalog.next_seq(tx)
     if derived is None:

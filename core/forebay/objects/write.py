@@ -296,6 +296,7 @@ class Writes:
 
         def commit(tx: Transaction) -> Record:
             catalog.check_bucket(tx, bucket)
+            mount.check_mounted(tx, bucket.name, key, record)
             if conditions:
                 intents.check_free(shared, tx, bucket.id, key, conditions)
                 current = intents.live(catalog.get_record(tx, bucket.id, key), mount)
@@ -391,6 +392,7 @@ class Writes:
         try:
             return intents.commit_published(
                 self._shared, bucket, key, intent, record,
+                mount=mount,
                 refs=refs,
                 also=None if finish is None else lambda tx: finish(tx, intent.seq),
             )  # fmt: skip

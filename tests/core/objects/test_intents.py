@@ -395,7 +395,9 @@ def test_an_intent_settled_by_somebody_else_is_no_commit(opened):
     shared = opened.forebay._shared
     shared.catalog.write(lambda tx: intents.drop(tx, bucket.id, "key", intent))
     with pytest.raises(StorageError):
-        intents.commit_published(shared, bucket, "key", intent, intent.record)
+        intents.commit_published(
+            shared, bucket, "key", intent, intent.record, mount=shared.mounts.root
+        )
     assert opened.head("key") is None
 
 
