@@ -180,6 +180,19 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=1 << 20,
         ),
     ] = 16384
+    parallel_reads: Annotated[
+        int, key("Ranges of 8 MiB fetched at once for one reader.", ge=1, le=64)
+    ] = 8
+    fetch_memory: Annotated[
+        int,
+        key(
+            "Bytes that fetches may take in the memory of each process.",
+            parse=parse_size,
+            kind="size",
+            default="256 MiB",
+            ge=16 << 20,
+        ),
+    ] = 256 << 20
     verify: Annotated[
         Literal["first", "always"],
         key("Whether the checksum of a page is verified at its first use or at each."),

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from forebay.cache.cache import Cache
+from forebay.cache.claims import Claims
+from forebay.cache.fetch import Fetches
 from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier
 from forebay.catalog.catalog import Catalog
@@ -70,10 +72,13 @@ class Forebay:
             self._table = MountTable(config, self.catalog, self.plugins)
             stack.callback(self._table.close)
             self.cache = self._cache(stack)
+            fetches = self._fetches(stack)
             owner = Owner(self.catalog, config.state)
             stack.callback(owner.close)
             mounts = self._table.mounts
-            self._shared = Shared(config, self.catalog, self.cache, mounts, self.hooks, owner)
+            self._shared = Shared(
+                config, self.catalog, self.cache, fetches, mounts, self.hooks, owner
+            )
             self._table.attach(self._shared)
             self._build()
             self.recovered = settle_dead(self._shared)
@@ -169,6 +174,17 @@ class Forebay:
         cache = Cache(tiers, page_size=self.config.cache.page_size, on_corrupt=self._corrupt)
         stack.callback(cache.close)
         return cache
+
+    def _fetches(self, stack: ExitStack) -> Fetches:
+        settings, state = self.config.cache, self.config.state
+        fetches = Fetches(
+            self.cache,
+            Claims(Path(state) / "claims" if state else None),
+            parallel=settings.parallel_reads,
+            memory=settings.fetch_memory,
+        )
+        stack.callback(fetches.close)
+        return fetches
 
     def _tier(self, settings: TierConfig) -> Tier:
         factory = self.plugins.ask("page_store_factory", plugin=settings.plugin, kind=settings.kind)

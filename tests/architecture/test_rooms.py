@@ -13,7 +13,7 @@ CORE = ROOT / "core" / "forebay"
 
 # Each room with its modules, from the top down. A room imports itself and the rooms above it.
 ROOMS = {
-    "vocabulary": {"errors", "types", "streams", "events", "checksums"},
+    "vocabulary": {"errors", "types", "streams", "events", "checksums", "lanes"},
     "stores": {"stores"},
     "specification": {
         "hookspecs",

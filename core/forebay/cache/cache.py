@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from forebay.cache.tier import Tier, TierRoom
@@ -25,7 +24,6 @@ class Cache:
     ) -> None:
         """Take over `tiers`, which are closed with the cache; `page_size` of fills in bytes."""
         self.page_size = page_size
-        self.flights = Flights()
         self._tiers = list(tiers)
         self._on_corrupt = _report if on_corrupt is None else on_corrupt
 
@@ -193,29 +191,6 @@ class SegmentWriter:
             self.tier, self.durable = tier.name, tier.durable
             return
         raise failure
-
-
-class Flights:
-    """One fetch at a time of the same run of pages, among the threads of this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[tuple[str, int], threading.Event] = {}
-
-    def claim(self, segment: str, run: int, wait: float) -> bool:
-        """Claim a run; or wait up to `wait` seconds for who has it, and say that it was had."""
-        with self._lock:
-            landed = self._under_way.get((segment, run))
-            if landed is None:
-                self._under_way[segment, run] = threading.Event()
-                return True
-        landed.wait(max(0.0, wait))
-        return False
-
-    def release(self, segment: str, run: int) -> None:
-        """Let the others look again."""
-        with self._lock:
-            self._under_way.pop((segment, run)).set()
 
 
 def _report(tier: str, page: PageId, evictable: bool) -> None:

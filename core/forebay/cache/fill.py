@@ -1,60 +1,56 @@
-"""The bytes of a segment that comes from elsewhere: from pages, and into pages on the way."""
+"""The bytes of a segment that comes from elsewhere: from pages, else from fetches."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import Self
 
-from forebay.cache.cache import Cache, SegmentWriter
-from forebay.errors import Corrupt, SourceChanged, StorageError
+from forebay.cache.fetch import Fetch, Fetches, Source
+from forebay.errors import Corrupt
 from forebay.stores.pages import PageReader
 from forebay.streams import BLOCK, ChunksReader, Segment
 from forebay.types import ByteRange, PageId
 
-_log = logging.getLogger(__name__)
-
 RUN = 8 << 20
 """Most bytes of one fetch; runs begin and end at its multiples, so that they meet."""
-_OPENED = 16
+_OPENED = 64
 """Pages that `plan` opens and keeps open."""
 _LOOKED_AT = 1024
 """Pages that `plan` looks for at most; a longer range is judged by its beginning."""
-_WAIT = 2.0
-"""Longest wait, in seconds, for somebody else's fetch of the same run; its client may be slow."""
-
-Fetch = Callable[[ByteRange], Iterator[bytes]]
-"""Gives the bytes of a range from the source, all of one version. Raises StorageError."""
+_LOOKS = 3
+"""How often a page may come and go before it is asked of the source whatever the cache says."""
 
 
 class PageBody:
     """Gives bytes of a segment: page by page where they are, else from the source.
 
-    What is fetched feeds the reader and the pages at once. Pages are admitted when their whole
-    fetch proved right; the last bytes of the body are given only after that, so a reader who
-    has them all has them of one version.
+    What is fetched feeds the reader and the pages at once, several runs ahead of the reader.
+    Pages are admitted when their whole fetch proved right; the last bytes of the body are
+    given only after that, so a reader who has them all has them of one version.
     """
 
     cache: str = ""
     """HIT, MISS or PARTIAL, as `plan` found it."""
 
-    def __init__(
-        self, cache: Cache, segment: str, size: int, byte_range: ByteRange, fetch: Fetch
-    ) -> None:
-        """Prepare to give `byte_range` (within 0 to `size`) of a segment of `size` bytes."""
-        self._cache = cache
-        self._segment = segment
-        self._size = size
+    def __init__(self, fetches: Fetches, source: Source, byte_range: ByteRange) -> None:
+        """Prepare to give `byte_range` (within 0 to the size) of the segment of `source`."""
+        self._fetches = fetches
+        self._cache = fetches.cache
+        self._source = source
+        self._segment = source.segment
+        self._size = source.size
         self._range = byte_range
-        self._fetch = fetch
-        self._page = cache.page_size
+        self._page = self._cache.page_size
         self._first = byte_range.start // self._page
         self._stop = -(-byte_range.stop // self._page) if byte_range.length else self._first
         self._in_run = max(1, RUN // self._page)
         self._held: dict[int, PageReader] = {}
+        self._joined: dict[int, Fetch] = {}
+        self._ahead = self._first
+        self._looks = 0
+        self._crowded_out = False
         self._chunks = self._blocks()
         self._reader = ChunksReader(self._chunks)
 
@@ -89,14 +85,16 @@ class PageBody:
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes; none only at the end.
 
-        Raises SourceChanged when the source gives another length than it should, and what
-        `fetch` raises.
+        Raises SourceChanged when the source gives another length than it should, what the
+        source raises, and Unavailable when too many wait for it or nothing comes.
         """
         return self._reader.read(size)
 
     def close(self) -> None:
-        """Stop; a fetch under way is left, and its pages are not admitted."""
+        """Stop; a fetch under way of which nothing was read yet is broken off."""
         self._chunks.close()
+        while self._joined:
+            self._joined.popitem()[1].detach()
         while self._held:
             self._held.popitem()[1].close()
 
@@ -113,34 +111,63 @@ class PageBody:
 
     def _blocks(self) -> Generator[bytes, None, None]:
         self.plan()
-        index = self._first
-        while index < self._stop:
-            if self._keep(index):
-                yield from self._from_page(index)
-                index += 1
+        at = self._range.start
+        while at < self._range.stop:
+            index = at // self._page
+            # What waits in memory first: it is there whether its pages found room or not.
+            if index not in self._joined and self._keep(index):
+                for block in self._from_page(index, at):
+                    at += len(block)
+                    yield block
                 continue
-            run = index // self._in_run
-            mine = self._claim(index, run)
-            try:
-                # Whoever had the run before may have brought the page.
-                if not self._keep(index):
-                    stop = index + 1
-                    limit = min(self._stop, (run + 1) * self._in_run)
-                    while stop < limit and not self._keep(stop):
-                        stop += 1
-                    yield from self._from_source(index, stop)
-                    index = stop
-            finally:
-                if mine:
-                    self._cache.flights.release(self._segment, run)
+            fetch = self._join(index)
+            self._look_ahead(fetch.stop)
+            stop = min(fetch.end, self._range.stop)
+            self._looks += 1
+            while at < stop:
+                block = fetch.read(at, self._range.stop, refuse=at == self._range.start)
+                if not block:
+                    break
+                self._looks = 0
+                at += len(block)
+                yield block
+            else:
+                fetch.prove()
+            # A fetch whose memory others needed: its client is slow, so no more is held for it.
+            self._crowded_out = self._crowded_out or (at < stop and not self._looks)
+            self._joined.pop(index).detach()
 
-    def _claim(self, index: int, run: int) -> bool:
-        """Claim the run of a page; False when the page came meanwhile, or too slowly."""
-        deadline = time.monotonic() + _WAIT
-        while not self._cache.flights.claim(self._segment, run, deadline - time.monotonic()):
-            if self._keep(index) or time.monotonic() >= deadline:
-                return False
-        return True
+    def _join(self, index: int) -> Fetch:
+        """Attach to the fetch that brings a page, which is not there, and those behind it."""
+        if index not in self._joined:
+            stop = index + 1 if self._crowded_out else self._missing(index)
+            sure = self._looks > _LOOKS
+            self._joined[index] = self._fetches.join(self._source, index, stop, sure=sure)
+        return self._joined[index]
+
+    def _look_ahead(self, index: int) -> None:
+        """Have what the reader will need from page `index` fetched, as far as there is room."""
+        self._ahead = max(self._ahead, index)
+        parallel = 0 if self._crowded_out else self._fetches.parallel
+        limit = min(self._stop, index + parallel * self._in_run)
+        while self._ahead < limit and len(self._joined) < parallel:
+            if self._cache.holds_page(self._segment, self._ahead):
+                self._ahead += 1
+                continue
+            stop = self._missing(self._ahead)
+            fetch = self._fetches.try_join(self._source, self._ahead, stop, attach=True)
+            if fetch is None:
+                return
+            self._joined[self._ahead] = fetch
+            self._ahead = fetch.stop
+
+    def _missing(self, index: int) -> int:
+        """Give the end of the pages from `index` that are wanted, of one run and not there."""
+        stop = index + 1
+        limit = min(self._stop, (index // self._in_run + 1) * self._in_run)
+        while stop < limit and not self._cache.holds_page(self._segment, stop):
+            stop += 1
+        return stop
 
     def _keep(self, index: int) -> bool:
         """Have a page open, if it is there."""
@@ -156,47 +183,16 @@ class PageBody:
         self._held[index] = reader
         return True
 
-    def _from_page(self, index: int) -> Iterator[bytes]:
-        part = self._part(index)
-        offset = part.start
+    def _from_page(self, index: int, at: int) -> Iterator[bytes]:
+        begin = index * self._page
+        offset, stop = at - begin, self._part(index).stop
         with closing(self._held.pop(index)) as reader:
-            while offset < part.stop:
-                block = reader.pread(min(BLOCK, part.stop - offset), offset)
+            while offset < stop:
+                block = reader.pread(min(BLOCK, stop - offset), offset)
                 if not block:
                     raise Corrupt(f"page {index} of segment {self._segment} ends early")
                 offset += len(block)
                 yield block
-
-    def _from_source(self, first: int, stop: int) -> Iterator[bytes]:
-        run = ByteRange(first * self._page, min(stop * self._page, self._size))
-        wanted = self._range
-        position = run.start
-        last: list[bytes] = []
-        lengths = {index: self._length(index) for index in range(first, stop)}
-        shelf = _Shelf(self._cache, self._segment, lengths)
-        chunks = self._fetch(run)
-        try:
-            for block in chunks:
-                if position + len(block) > run.stop:
-                    break
-                shelf.write(block)
-                part = block[max(0, wanted.start - position) : max(0, wanted.stop - position)]
-                position += len(block)
-                if position >= wanted.stop:
-                    last.append(part)
-                elif part:
-                    yield part
-            else:
-                if position == run.stop:
-                    shelf.commit()
-                    yield from last
-                    return
-            raise SourceChanged(f"segment {self._segment}: the source is not {self._size} bytes")
-        finally:
-            shelf.abort()
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
 
     def _length(self, index: int) -> int:
         return min(self._page, self._size - index * self._page)
@@ -206,56 +202,3 @@ class PageBody:
         begin = index * self._page
         stop = min(self._range.stop - begin, self._length(index))
         return ByteRange(max(0, self._range.start - begin), stop)
-
-
-class _Shelf:
-    """The pages of one fetch on their way into the cache: all that found room, or none."""
-
-    def __init__(self, cache: Cache, segment: str, lengths: Mapping[int, int]) -> None:
-        self._cache = cache
-        self._segment = segment
-        self._lengths = iter(lengths.items())
-        self._left = 0
-        self._writer: SegmentWriter | None = None
-        self._whole: list[SegmentWriter] = []
-
-    def write(self, block: bytes) -> None:
-        """Spread a block over pages; a page that fails is left out, the reader goes on."""
-        rest = memoryview(block)
-        while rest:
-            if not self._left:
-                index, self._left = next(self._lengths)
-                self._writer = self._cache.page_writer(self._segment, index, self._left)
-            part = rest[: self._left]
-            if self._writer is not None:
-                try:
-                    self._writer.write(block if len(part) == len(block) else bytes(part))
-                except StorageError as error:
-                    self._leave(self._writer, error)
-                    self._writer = None
-            rest = rest[len(part) :]
-            self._left -= len(part)
-            if not self._left and self._writer is not None:
-                self._whole.append(self._writer)
-                self._writer = None
-
-    def commit(self) -> None:
-        """Admit every page that is whole."""
-        while self._whole:
-            writer = self._whole.pop(0)
-            try:
-                writer.commit(sync=False)
-            except StorageError as error:
-                self._leave(writer, error)
-
-    def abort(self) -> None:
-        """Leave every page that was not admitted."""
-        if self._writer is not None:
-            self._whole.append(self._writer)
-            self._writer = None
-        while self._whole:
-            self._whole.pop().abort()
-
-    def _leave(self, writer: SegmentWriter, error: StorageError) -> None:
-        _log.warning("a page of segment %s is not kept: %s", self._segment, error)
-        writer.abort()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from forebay.cache.fetch import Source
 from forebay.cache.fill import PageBody
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Record, SegmentRef
@@ -34,6 +35,9 @@ from forebay.types import ByteRange, PersistState
 
 OPEN_AT_ONCE = 64
 """Segments that a reader opens before its first byte; longer chains hold a lease instead."""
+
+_FIRST = 64 << 10
+"""Bytes of the first block of a fetch, so that the first byte leaves early."""
 
 Select = Callable[[Record], ByteRange | None]
 """Checks conditions and chooses the range of an object; None means all of it. May raise."""
@@ -374,13 +378,16 @@ class Reads:
         """Read through the cache's pages from the under store."""
         under_key = mount.under_key(bucket.name, key)
 
-        def fetch(wanted: ByteRange) -> Iterator[bytes]:
+        def bring(wanted: ByteRange) -> Iterator[bytes]:
             opened = mount.store.open(under_key, wanted, if_match=record.fingerprint)
+            block = _FIRST
             with opened as reader:
-                while block := reader.read(BLOCK):
-                    yield block
+                while got := reader.read(block):
+                    yield got
+                    block = min(2 * block, BLOCK)
 
-        body = PageBody(self._shared.cache, record.object_id, record.size, byte_range, fetch)
+        source = Source(mount.config.path, record.object_id, record.size, bring)
+        body = PageBody(self._shared.fetches, source, byte_range)
         stack.callback(body.close)
         cache = body.plan()
         segments = body.segments() if cache == "HIT" else None

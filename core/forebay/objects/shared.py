@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from forebay.cache.cache import Cache
+from forebay.cache.fetch import Fetches
 from forebay.catalog.catalog import Catalog
 from forebay.catalog.records import Bucket, Intent
 from forebay.config import Config
@@ -33,6 +34,7 @@ class Shared:
     config: Config
     catalog: Catalog
     cache: Cache
+    fetches: Fetches
     mounts: Mounts
     hooks: Hooks
     owner: Owner

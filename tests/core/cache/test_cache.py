@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from forebay.cache.cache import Cache, Flights
+from forebay.cache.cache import Cache
 from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier, TierRoom
 from forebay.errors import Corrupt, NoSpace, StorageError
@@ -360,12 +360,3 @@ def test_corruption_is_logged_where_nobody_asked_for_it(house, caplog):
     house.mem.corrupt = {PageId("a")}
     assert cache.open("a") is None
     assert "corrupt" in caplog.text
-
-
-def test_a_flight_is_had_by_one_until_it_lands():
-    flights = Flights()
-    assert flights.claim("a", 0, 0) is True
-    assert flights.claim("a", 0, 0.01) is False
-    assert flights.claim("a", 1, 0) is True
-    flights.release("a", 0)
-    assert flights.claim("a", 0, 0) is True

@@ -1,6 +1,8 @@
 import logging
 import os
 import threading
+import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 
 from forebay.cache import fill
 from forebay.cache.cache import Cache
+from forebay.cache.claims import Claims
+from forebay.cache.fetch import Fetches, Source
 from forebay.cache.fill import PageBody
 from forebay.cache.room import FileRoom, RoomCounter
-from forebay.cache.tier import Tier, TierRoom
+from forebay.cache.tier import Tier
 from forebay.errors import Corrupt, SourceChanged, StorageError, Unavailable
 from forebay.types import ByteRange, PageId
 from forebay_eviction.lru import LruPolicy
@@ -35,14 +39,23 @@ def memory_cache(capacity=1 << 20, store=None, page_size=PAGE):
     return Cache([tier], page_size=page_size)
 
 
+@contextmanager
+def opened(cache, *, parallel=1, memory=1 << 20):
+    fetches = Fetches(cache, Claims(None), parallel=parallel, memory=memory)
+    try:
+        yield fetches
+    finally:
+        fetches.close()
+        cache.close()
+
+
 @pytest.fixture
-def cache():
-    cache = memory_cache()
-    yield cache
-    cache.close()
+def fetches():
+    with opened(memory_cache()) as fetches:
+        yield fetches
 
 
-class Source:
+class Origin:
     """What stands behind: gives `content`, block by block, and remembers what it was asked."""
 
     def __init__(self, content=SEGMENT, block=10):
@@ -60,82 +73,97 @@ class Source:
             self.closed += 1
 
 
-def body(cache, source, start=0, stop=None, size=SIZE):
-    return PageBody(cache, "a", size, ByteRange(start, size if stop is None else stop), source)
+def body(fetches, origin, start=0, stop=None, size=SIZE):
+    wanted = ByteRange(start, size if stop is None else stop)
+    return PageBody(fetches, Source("/", "a", size, origin), wanted)
+
+
+def settle(fetches):
+    """Wait until no fetch is under way."""
+    deadline = time.monotonic() + 30
+    while fetches._flying or fetches._line._busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def read_all(reader, block=7):
     return b"".join(iter(lambda: reader.read(block), b""))
 
 
-def fill_pages(cache, *indexes):
+def fill_pages(fetches, *indexes):
     for index in indexes:
         content = SEGMENT[index * PAGE : (index + 1) * PAGE]
-        writer = cache.page_writer("a", index, len(content))
+        writer = fetches.cache.page_writer("a", index, len(content))
         writer.write(content)
         writer.commit(sync=False)
 
 
-def pages(cache):
-    return sorted(page.index for _, page, _ in cache.segments())
+def pages(fetches):
+    settle(fetches)
+    return sorted(page.index for _, page, _ in fetches.cache.segments())
 
 
-def test_a_miss_is_fetched_by_whole_pages_and_kept(cache):
-    source = Source()
-    with body(cache, source, 20, 40) as reader:
+def used(fetches):
+    settle(fetches)
+    return fetches.cache.room()[0].used
+
+
+def test_a_miss_is_fetched_by_whole_pages_and_kept(fetches):
+    origin = Origin()
+    with body(fetches, origin, 20, 40) as reader:
         assert reader.plan() == "MISS"
-        assert source.asked == []
+        assert origin.asked == []
         assert read_all(reader) == SEGMENT[20:40]
-    assert source.asked == [(16, 48)]
-    assert source.closed == 1
-    assert pages(cache) == [1, 2]
+    assert origin.asked == [(16, 48)]
+    assert pages(fetches) == [1, 2]
+    assert origin.closed == 1
 
 
-def test_a_hit_asks_the_source_for_nothing(cache):
-    fill_pages(cache, 1, 2)
-    source = Source()
-    with body(cache, source, 20, 40) as reader:
+def test_a_hit_asks_the_source_for_nothing(fetches):
+    fill_pages(fetches, 1, 2)
+    origin = Origin()
+    with body(fetches, origin, 20, 40) as reader:
         assert reader.plan() == reader.cache == "HIT"
         assert read_all(reader) == SEGMENT[20:40]
-    assert source.asked == []
+    assert origin.asked == []
 
 
-def test_neighbours_that_miss_are_joined(cache):
-    fill_pages(cache, 2, 5)
-    source = Source()
-    with body(cache, source, 0, 8 * PAGE) as reader:
+def test_neighbours_that_miss_are_joined(fetches):
+    fill_pages(fetches, 2, 5)
+    origin = Origin()
+    with body(fetches, origin, 0, 8 * PAGE) as reader:
         assert reader.plan() == "PARTIAL"
         assert read_all(reader) == SEGMENT[: 8 * PAGE]
-    assert source.asked == [(0, 32), (48, 80), (96, 128)]
-    assert pages(cache) == list(range(8))
+    assert origin.asked == [(0, 32), (48, 80), (96, 128)]
+    assert pages(fetches) == list(range(8))
 
 
-def test_a_fetch_is_no_longer_than_a_run_and_ends_at_its_multiples(cache, monkeypatch):
+def test_a_fetch_is_no_longer_than_a_run_and_ends_at_its_multiples(fetches, monkeypatch):
     monkeypatch.setattr(fill, "RUN", 4 * PAGE)
-    source = Source()
-    with body(cache, source, 2 * PAGE, 9 * PAGE) as reader:
+    origin = Origin()
+    with body(fetches, origin, 2 * PAGE, 9 * PAGE) as reader:
         assert read_all(reader) == SEGMENT[2 * PAGE : 9 * PAGE]
-    assert source.asked == [(32, 64), (64, 128), (128, 144)]
+    assert origin.asked == [(32, 64), (64, 128), (128, 144)]
 
 
-def test_the_last_page_is_as_short_as_the_segment(cache):
-    source = Source(SEGMENT[:40])
-    with body(cache, source, size=40) as reader:
+def test_the_last_page_is_as_short_as_the_segment(fetches):
+    origin = Origin(SEGMENT[:40])
+    with body(fetches, origin, size=40) as reader:
         assert read_all(reader) == SEGMENT[:40]
-    assert source.asked == [(0, 40)]
-    assert sorted(size for _, _, size in cache.segments()) == [8, 16, 16]
-    with body(cache, source, 33, size=40) as reader:
+    assert origin.asked == [(0, 40)]
+    assert sorted(size for _, _, size in fetches.cache.segments()) == [8, 16, 16]
+    with body(fetches, origin, 33, size=40) as reader:
         assert reader.plan() == "HIT"
         assert read_all(reader) == SEGMENT[33:40]
 
 
-def test_an_empty_range_has_no_bytes_and_asks_for_none(cache):
-    source = Source()
-    with body(cache, source, 20, 20) as reader:
+def test_an_empty_range_has_no_bytes_and_asks_for_none(fetches):
+    origin = Origin()
+    with body(fetches, origin, 20, 20) as reader:
         assert reader.plan() == "HIT"
         assert reader.segments() == []
         assert reader.read(10) == b""
-    assert source.asked == []
+    assert origin.asked == []
 
 
 @given(
@@ -143,29 +171,33 @@ def test_an_empty_range_has_no_bytes_and_asks_for_none(cache):
     ends=st.lists(st.integers(0, SIZE), min_size=2, max_size=2).map(sorted),
     block=st.integers(1, 100),
     capacity=st.sampled_from([0, 10, 40, 200, 1 << 20]),
+    parallel=st.sampled_from([1, 3]),
+    memory=st.sampled_from([1, 100, 1 << 20]),
 )
-def test_any_range_is_given_exactly_whatever_is_there(there, ends, block, capacity):
-    cache = memory_cache(max(capacity, 1))
-    if capacity == 1 << 20:
-        fill_pages(cache, *there)
-    source = Source(block=block)
-    with body(cache, source, *ends) as reader:
-        plan = reader.plan()
-        assert read_all(reader, 33) == SEGMENT[ends[0] : ends[1]]
-    if plan == "HIT":
-        assert source.asked == []
-    if plan == "MISS":
-        assert source.asked != []
-    assert cache.room()[0].used == sum(size for _, _, size in cache.segments())
-    cache.close()
+def test_any_range_is_given_exactly_whatever_is_there(
+    there, ends, block, capacity, parallel, memory
+):
+    with opened(memory_cache(max(capacity, 1)), parallel=parallel, memory=memory) as fetches:
+        if capacity == 1 << 20:
+            fill_pages(fetches, *there)
+        origin = Origin(block=block)
+        with body(fetches, origin, *ends) as reader:
+            plan = reader.plan()
+            assert read_all(reader, 33) == SEGMENT[ends[0] : ends[1]]
+        if plan == "HIT":
+            assert origin.asked == []
+        if plan == "MISS":
+            assert origin.asked != []
+        assert used(fetches) == sum(size for _, _, size in fetches.cache.segments())
+        assert fetches._line.held == 0
 
 
-def test_a_long_range_is_told_by_its_beginning_and_by_what_is_known(cache, monkeypatch):
+def test_a_long_range_is_told_by_its_beginning_and_by_what_is_known(fetches, monkeypatch):
     monkeypatch.setattr(fill, "_OPENED", 2)
-    fill_pages(cache, 0, 1, 2, 3)
-    with body(cache, Source(), 0, 4 * PAGE) as reader:
+    fill_pages(fetches, 0, 1, 2, 3)
+    with body(fetches, Origin(), 0, 4 * PAGE) as reader:
         assert reader.plan() == "HIT"
-    with body(cache, Source(), 0, 5 * PAGE) as reader:
+    with body(fetches, Origin(), 0, 5 * PAGE) as reader:
         assert reader.plan() == "PARTIAL"
         assert read_all(reader) == SEGMENT[: 5 * PAGE]
 
@@ -173,70 +205,78 @@ def test_a_long_range_is_told_by_its_beginning_and_by_what_is_known(cache, monke
 @pytest.mark.parametrize(
     ("content", "said"), [(SEGMENT[:100], "short"), (SEGMENT + b"more", "long")]
 )
-def test_a_source_of_another_length_cuts_the_reader_and_leaves_no_page(cache, content, said):
+def test_a_source_of_another_length_cuts_the_reader_and_leaves_no_page(fetches, content, said):
     def fetch(wanted):
         yield from (content[at : at + 10] for at in range(wanted.start, len(content), 10))
 
     got = []
-    with body(cache, fetch) as reader, pytest.raises(SourceChanged):
+    with body(fetches, fetch) as reader, pytest.raises(SourceChanged):
         got.extend(iter(lambda: reader.read(50), b""))
     assert len(b"".join(got)) < SIZE
     assert SEGMENT.startswith(b"".join(got))
-    assert pages(cache) == []
-    assert cache.room()[0].used == 0
+    assert pages(fetches) == []
+    assert used(fetches) == 0
 
 
-def test_a_source_that_fails_at_its_end_never_gives_the_last_bytes(cache):
-    def fetch(wanted):
+def test_a_source_that_fails_at_its_end_never_gives_the_last_bytes(fetches):
+    read = threading.Event()
+
+    def bring(wanted):
         yield SEGMENT[:100]
         yield SEGMENT[100:]
+        assert read.wait(30)
         raise SourceChanged("it was overwritten meanwhile")
 
-    with body(cache, fetch) as reader:
+    with body(fetches, bring) as reader:
         assert reader.read(1000) == SEGMENT[:100]
+        read.set()
         with pytest.raises(SourceChanged, match="overwritten"):
             reader.read(1000)
-    assert pages(cache) == []
+    assert pages(fetches) == []
 
 
-def test_the_first_bytes_leave_before_the_rest_arrived(cache):
-    def fetch(wanted):
+def test_the_first_bytes_leave_before_the_rest_arrived(fetches):
+    read = threading.Event()
+
+    def bring(wanted):
         yield SEGMENT[:100]
+        assert read.wait(30)
         raise Unavailable("gone")
 
-    with body(cache, fetch) as reader:
+    with body(fetches, bring) as reader:
         assert reader.read(1000) == SEGMENT[:100]
+        read.set()
 
 
-def test_a_source_that_fails_at_once_passes_on(cache):
+def test_a_source_that_fails_at_once_passes_on(fetches):
     def fetch(wanted):
         raise Unavailable("gone")
 
-    with body(cache, fetch) as reader, pytest.raises(Unavailable):
+    with body(fetches, fetch) as reader, pytest.raises(Unavailable):
         reader.read(1)
-    assert cache.room()[0].used == 0
-    source = Source()
-    with body(cache, source) as reader:
+    assert used(fetches) == 0
+    origin = Origin()
+    with body(fetches, origin) as reader:
         assert read_all(reader) == SEGMENT
 
 
-def test_a_reader_that_leaves_in_the_middle_leaves_no_page_and_no_room_taken(cache):
-    source = Source()
-    with body(cache, source) as reader:
+def test_a_fetch_whose_reader_left_in_the_middle_is_finished_for_the_next(fetches):
+    origin = Origin()
+    with body(fetches, origin) as reader:
         assert reader.read(30) == SEGMENT[:10]
-    assert source.closed == 1
-    assert pages(cache) == []
-    assert cache.room() == [TierRoom("MEM", 1 << 20, 0, 0)]
-    with body(cache, source) as reader:
+    assert pages(fetches) == list(range(48))
+    assert fetches._line.held == 0
+    with body(fetches, origin) as reader:
+        assert reader.plan() == "HIT"
         assert read_all(reader) == SEGMENT
+    assert (len(origin.asked), origin.closed) == (1, 1)
 
 
 def test_without_room_the_bytes_are_given_all_the_same():
-    cache = memory_cache(capacity=20)
-    with body(cache, Source()) as reader:
-        assert read_all(reader) == SEGMENT
-    assert cache.room()[0].used <= 20
-    cache.close()
+    with opened(memory_cache(capacity=20)) as fetches:
+        with body(fetches, Origin()) as reader:
+            assert read_all(reader) == SEGMENT
+        assert used(fetches) <= 20
 
 
 class Leaky:
@@ -262,46 +302,45 @@ class Leaky:
 
 @pytest.mark.parametrize("at", ["write", "commit"])
 def test_a_failing_shelf_never_fails_the_reader(at, caplog):
-    cache = memory_cache(store=Leaky(at))
-    with caplog.at_level(logging.WARNING), body(cache, Source()) as reader:
-        assert read_all(reader) == SEGMENT
-    assert "broken shelf" in caplog.text
-    assert cache.room()[0].used == 0
-    cache.close()
+    with opened(memory_cache(store=Leaky(at))) as fetches:
+        with caplog.at_level(logging.WARNING), body(fetches, Origin()) as reader:
+            assert read_all(reader) == SEGMENT
+        assert "broken shelf" in caplog.text
+        assert used(fetches) == 0
 
 
-def test_a_page_of_the_wrong_size_is_dropped_and_fetched(cache):
-    writer = cache.page_writer("a", 0, 5)
+def test_a_page_of_the_wrong_size_is_dropped_and_fetched(fetches):
+    writer = fetches.cache.page_writer("a", 0, 5)
     writer.write(b"wrong")
     writer.commit(sync=False)
-    with body(cache, Source(), 0, PAGE) as reader:
+    with body(fetches, Origin(), 0, PAGE) as reader:
         assert reader.plan() == "MISS"
         assert read_all(reader) == SEGMENT[:PAGE]
-    with body(cache, Source(), 0, PAGE) as reader:
+    with body(fetches, Origin(), 0, PAGE) as reader:
         assert reader.plan() == "HIT"
 
 
-def test_a_page_that_vanishes_after_the_plan_is_still_read(cache):
-    fill_pages(cache, 0)
-    source = Source()
-    with body(cache, source, 0, PAGE) as reader:
+def test_a_page_that_vanishes_after_the_plan_is_still_read(fetches):
+    fill_pages(fetches, 0)
+    origin = Origin()
+    with body(fetches, origin, 0, PAGE) as reader:
         assert reader.plan() == "HIT"
-        cache.drop(PageId("a", PAGE, 0))
+        fetches.cache.drop(PageId("a", PAGE, 0))
         assert read_all(reader) == SEGMENT[:PAGE]
-    assert source.asked == []
+    assert origin.asked == []
 
 
-def test_many_who_miss_the_same_pages_fetch_once(cache):
-    gate, source = threading.Event(), Source()
+def test_many_who_miss_the_same_pages_fetch_once(fetches):
+    gate, origin = threading.Event(), Origin()
 
-    def fetch(wanted):
+    def bring(wanted):
         gate.wait(10)
-        yield from source(wanted)
+        yield from origin(wanted)
 
     got = []
 
     def reads():
-        with body(cache, fetch, 10, 200) as reader:
+        with body(fetches, bring, 10, 200) as reader:
             got.append(read_all(reader))
 
     threads = [threading.Thread(target=reads) for _ in range(6)]
@@ -311,35 +350,77 @@ def test_many_who_miss_the_same_pages_fetch_once(cache):
     for thread in threads:
         thread.join(timeout=30)
     assert got == [SEGMENT[10:200]] * 6
-    assert len(source.asked) == 1
+    assert len(origin.asked) == 1
 
 
-def test_nobody_waits_for_ever_for_the_fetch_of_somebody_slow(cache, monkeypatch):
-    monkeypatch.setattr(fill, "_WAIT", 0.05)
-    slow, source = body(cache, Source()), Source()
+def test_a_slow_reader_holds_nobody_up(fetches):
+    origin = Origin()
+    slow = body(fetches, origin)
     assert slow.read(5) == SEGMENT[:5]
-    with body(cache, source) as reader:
+    with body(fetches, origin) as reader:
         assert read_all(reader) == SEGMENT
-    assert source.asked == [(0, SIZE)]
+    settle(fetches)
     assert read_all(slow) == SEGMENT[5:]
     slow.close()
-    assert cache.room()[0].used == SIZE
+    assert len(origin.asked) == 1
+    assert used(fetches) == SIZE
 
 
-def test_a_fetch_that_was_left_is_taken_over(cache):
-    left = body(cache, Source())
-    left.read(5)
-    got = []
+def test_a_reader_of_many_runs_has_several_of_them_fetched_at_once(monkeypatch):
+    monkeypatch.setattr(fill, "RUN", 2 * PAGE)
+    together, origin = threading.Barrier(4, timeout=30), Origin()
 
-    def reads():
-        with body(cache, Source()) as reader:
-            got.append(read_all(reader))
+    def bring(wanted):
+        if wanted.start < 8 * PAGE:
+            together.wait()  # breaks unless four are under way
+        yield from origin(wanted)
 
-    waits = threading.Thread(target=reads)
-    waits.start()
-    left.close()
-    waits.join(timeout=30)
-    assert got == [SEGMENT]
+    with opened(memory_cache(), parallel=4) as fetches:
+        with body(fetches, bring, 0, 16 * PAGE) as reader:
+            assert read_all(reader) == SEGMENT[: 16 * PAGE]
+        assert sorted(origin.asked) == [(n * 32, n * 32 + 32) for n in range(8)]
+        assert pages(fetches) == list(range(16))
+
+
+def test_the_runs_ahead_are_never_more_than_allowed(monkeypatch):
+    monkeypatch.setattr(fill, "RUN", PAGE)
+    origin = Origin(block=PAGE)
+    with opened(memory_cache(), parallel=3) as fetches:
+        with body(fetches, origin) as reader:
+            assert reader.read(1) == SEGMENT[:1]
+            settle(fetches)
+            assert len(origin.asked) == 3
+            assert fetches._line.held == 3 * PAGE
+        settle(fetches)
+        assert fetches._line.held == 0
+
+
+def test_a_reader_whose_fetch_had_to_give_way_goes_on_with_the_pages(fetches):
+    origin = Origin()
+    with body(fetches, origin) as reader:
+        assert reader.read(5) == SEGMENT[:5]
+        settle(fetches)
+        assert [job.shed() for job in fetches._line._held] == [True]
+        assert read_all(reader) == SEGMENT[5:]
+    assert len(origin.asked) == 1
+
+
+def test_a_reader_whose_pages_are_gone_too_asks_again_but_for_little():
+    origin = Origin()
+    with opened(memory_cache(capacity=1)) as fetches, body(fetches, origin) as reader:
+        assert reader.read(20) == SEGMENT[:10]
+        settle(fetches)
+        assert [job.shed() for job in fetches._line._held] == [True]
+        assert read_all(reader) == SEGMENT[10:]
+        assert origin.asked == [(0, SIZE), *((n * 16, n * 16 + 16) for n in range(48))]
+
+
+def test_a_page_that_comes_and_goes_is_asked_of_the_source(fetches, monkeypatch):
+    monkeypatch.setattr(fetches.cache, "holds_page", lambda segment, index: index == 0)
+    origin = Origin()
+    with body(fetches, origin, 0, PAGE) as reader:
+        assert read_all(reader) == SEGMENT[:PAGE]
+    assert origin.asked == [(0, PAGE)]
 
 
 @pytest.fixture
@@ -352,16 +433,15 @@ def disk(tmp_path):
         room=FileRoom(tmp_path),
         evictable=lambda page: False,
     )
-    cache = Cache([tier], page_size=PAGE)
-    yield cache
-    cache.close()
+    with opened(Cache([tier], page_size=PAGE)) as fetches:
+        yield fetches
 
 
 def test_a_hit_on_disk_is_pieces_of_files(disk):
-    with body(disk, Source()) as reader:
+    with body(disk, Origin()) as reader:
         assert reader.segments() is None
         assert read_all(reader) == SEGMENT
-    with body(disk, Source(), 20, 70) as reader:
+    with body(disk, Origin(), 20, 70) as reader:
         assert reader.plan() == "HIT"
         pieces = reader.segments()
         assert [piece.length for piece in pieces] == [12, 16, 16, 6]
@@ -369,20 +449,20 @@ def test_a_hit_on_disk_is_pieces_of_files(disk):
         assert joined == SEGMENT[20:70]
 
 
-def test_pieces_are_not_given_of_what_is_not_all_there_or_not_in_files(disk, cache):
+def test_pieces_are_not_given_of_what_is_not_all_there_or_not_in_files(disk, fetches):
     fill_pages(disk, 0)
-    with body(disk, Source(), 0, 2 * PAGE) as reader:
+    with body(disk, Origin(), 0, 2 * PAGE) as reader:
         assert reader.plan() == "PARTIAL"
         assert reader.segments() is None
-    fill_pages(cache, 0)
-    with body(cache, Source(), 0, PAGE) as reader:
+    fill_pages(fetches, 0)
+    with body(fetches, Origin(), 0, PAGE) as reader:
         assert reader.plan() == "HIT"
         assert reader.segments() is None
 
 
-def test_a_page_whose_bytes_turn_out_short_is_an_error_not_a_shorter_body(cache, monkeypatch):
-    fill_pages(cache, 0)
-    with body(cache, Source(), 0, PAGE) as reader:
+def test_a_page_whose_bytes_turn_out_short_is_an_error_not_a_shorter_body(fetches, monkeypatch):
+    fill_pages(fetches, 0)
+    with body(fetches, Origin(), 0, PAGE) as reader:
         reader.plan()
         monkeypatch.setattr(reader._held[0], "pread", lambda length, offset: b"")
         with pytest.raises(Corrupt):
