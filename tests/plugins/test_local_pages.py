@@ -42,6 +42,10 @@ class TestDiskPageStore(PageStoreTests):
     def reopen(self, reopen):
         return reopen
 
+    @pytest.fixture
+    def opening(self, root):
+        return DiskPageStore, (root,)
+
 
 def file_of(root, page):
     shard, name = shelves.place(page)

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -29,6 +30,9 @@ from forebay_local.faults import MEANING, Translated
 from forebay_local.reader import LocalReader
 from forebay_local.under import LocalUnderStore
 
+WALKED = []
+sys.addaudithook(lambda event, args: WALKED.append(args) if event == "os.scandir" else None)
+
 
 class TestLocalUnderStore(UnderStoreTests):
     @pytest.fixture
@@ -47,8 +51,17 @@ class TestLocalUnderStore(UnderStoreTests):
         path = under.root / key
         return path.read_bytes() if path.is_file() else None
 
-    def twin(self, under):
-        return LocalUnderStore.from_uri(under.root.as_uri(), {})
+    def opening(self, under):
+        return LocalUnderStore.from_uri, (under.root.as_uri(), {"durability": "process"})
+
+    def poke_directory(self, under, key):
+        (under.root / key).mkdir(parents=True)
+        return True
+
+    def steps(self, under, call):
+        WALKED.clear()
+        call()
+        return len(WALKED)
 
 
 class TestDurableWithoutMarks(TestLocalUnderStore):

@@ -32,8 +32,22 @@ class TestMemoryUnderStore(UnderStoreTests):
         found = under._objects.get(key)
         return None if found is None else found.content
 
-    def twin(self, under):
-        return MemoryUnderStore.from_uri("memory://", {})
+    def opening(self, under):
+        return MemoryUnderStore.from_uri, ("memory://", {})
+
+    def steps(self, under, call):
+        looked = []
+
+        class Watched(dict):
+            def __getitem__(self, key):
+                looked.append(key)
+                return super().__getitem__(key)
+
+        under._objects = Watched(under._objects)
+        call()
+        return len(looked)
+
+    many = 600
 
 
 @pytest.mark.parametrize("uri", ["file:///x", "memory", "mem://"])

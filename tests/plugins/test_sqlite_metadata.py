@@ -73,6 +73,10 @@ class TestSqliteMetadataStore(MetadataStoreTests):
     def reopen(self, open_store):
         return open_store
 
+    @pytest.fixture
+    def opening(self, path):
+        return SqliteMetadataStore, (path,)
+
 
 @contextmanager
 def held_commit(store):

@@ -5,6 +5,11 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import hypothesis.strategies as st
 import pytest
@@ -81,6 +86,15 @@ class EvictionPolicyTests:
             policy.on_delete(page)
         assert set(policy.victims()) == set(PAGES) - set(taken)
 
+    def test_it_does_no_io(self, policy: EvictionPolicy) -> None:
+        with asked_of_the_system() as asked:
+            for page in (*PAGES, *PAGES):
+                policy.on_put(page, 1 << 20)
+                policy.on_get(page)
+            for page in list(policy.victims()):
+                policy.on_delete(page)
+        assert asked == [], "a policy is called under the tier's lock"
+
     def test_it_knows_what_is_on_the_shelf(self, policy: EvictionPolicy) -> None:
         @given(calls=CALLS)
         @settings(deadline=None, derandomize=True, database=None)
@@ -90,6 +104,32 @@ class EvictionPolicyTests:
             follow(policy, calls)
 
         holds()
+
+
+_IO = ("open", "socket.", "os.", "subprocess.", "time.sleep", "sqlite3.")
+_watched: dict[int, list[str]] = {}
+"""Whom to tell of what a thread asks the system for; hooks of the interpreter stay for good."""
+
+
+@cache
+def _install() -> None:
+    def note(event: str, _: object) -> None:
+        asked = _watched.get(threading.get_ident())
+        if asked is not None and event.startswith(_IO):
+            asked.append(event)
+
+    sys.addaudithook(note)
+
+
+@contextmanager
+def asked_of_the_system() -> Iterator[list[str]]:
+    """Gather the names of the system calls that this thread makes meanwhile."""
+    _install()
+    asked = _watched[threading.get_ident()] = []
+    try:
+        yield asked
+    finally:
+        del _watched[threading.get_ident()]
 
 
 def follow(policy: EvictionPolicy, calls: list[tuple[str, int]]) -> None:

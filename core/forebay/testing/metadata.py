@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from forebay.errors import StorageError
 from forebay.stores.metadata import MetadataStore, Snapshot, Transaction
+from forebay.testing import elsewhere
+from forebay.testing.elsewhere import Opening
 
 T = TypeVar("T")
 Row = tuple[bytes, bytes]
@@ -32,7 +34,8 @@ class MetadataStoreTests:
 
     A subclass gives the fixture `store`: a new, empty store that it closes afterwards. One
     that is `durable` or `shared_between_processes` gives `reopen` too: a function that opens
-    the same place once more, and closes what it opened afterwards.
+    the same place once more, and closes what it opened afterwards; with `opening` it is checked
+    against other processes, and ones that die, too.
     """
 
     @pytest.fixture
@@ -48,6 +51,11 @@ class MetadataStoreTests:
             raise NotImplementedError("give the fixture `reopen`: the store says it is durable")
 
         return impossible
+
+    @pytest.fixture
+    def opening(self) -> Opening | None:
+        """Give the factory and the arguments that open the same place in another process."""
+        return None
 
     # --- keys and values -------------------------------------------------------------------
 
@@ -291,6 +299,37 @@ class MetadataStoreTests:
         put(other, [(b"a", b"2")])
         assert rows(store) == [(b"a", b"2")]
 
+    def test_a_process_that_dies_leaves_whole_transactions_and_no_lock(
+        self,
+        store: MetadataStore,
+        reopen: Callable[[], MetadataStore],
+        opening: Opening | None,
+    ) -> None:
+        if not (store.durable and store.shared_between_processes):
+            pytest.skip("the store says it is not durable, or not shared between processes")
+        if opening is None:
+            pytest.skip("the test class does not say how another process opens the store")
+        put(store, [(b"ours", b"1")])
+        code = elsewhere.elsewhere(elsewhere.die_while_changing, opening, b"done", b"undone")
+        assert code == elsewhere.KILLED
+        for each in (store, reopen()):
+            put(each, [(b"still", b"working")])
+            assert rows(each) == [(b"done", b"kept"), (b"ours", b"1"), (b"still", b"working")]
+
+    def test_processes_lose_no_update_of_each_other(
+        self, store: MetadataStore, opening: Opening | None
+    ) -> None:
+        if not store.shared_between_processes:
+            pytest.skip("the store says it is not shared between processes")
+        if opening is None:
+            pytest.skip("the test class does not say how another process opens the store")
+
+        def count() -> None:
+            elsewhere.elsewhere(elsewhere.count_up, opening, b"n", 40)
+
+        together([count] * 3)
+        assert rows(store) == [(b"n", b"120")]
+
     def test_it_behaves_like_a_sorted_dict(self, store: MetadataStore) -> None:
         hold_against_dict(store)
 
@@ -360,6 +399,7 @@ MACHINE = settings(
     derandomize=True,
     database=None,
     report_multiple_bugs=False,
+    phases=[Phase.generate, Phase.shrink],  # explaining takes minutes and says little of histories
     suppress_health_check=list(HealthCheck),
 )
 

@@ -8,10 +8,21 @@ import os
 import threading
 from collections.abc import Callable
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from forebay.errors import StorageError
-from forebay.stores.pages import PageStore
+from forebay.stores.pages import PageReader, PageStore, PageWriter
+from forebay.testing import elsewhere
+from forebay.testing.elsewhere import Opening
 from forebay.types import PageId
 
 PAGE = PageId("018f-A_b", 1 << 20, 3)
@@ -23,7 +34,8 @@ class PageStoreTests:
 
     A subclass gives the fixture `pages`: a new, empty store that it closes afterwards. One
     that is `durable` or `shared_between_processes` gives `reopen` too: a function that opens
-    the same place once more, and closes what it opened afterwards.
+    the same place once more, and closes what it opened afterwards; with `opening` it is checked
+    against processes that die, too.
     """
 
     @pytest.fixture
@@ -39,6 +51,11 @@ class PageStoreTests:
             raise NotImplementedError("give the fixture `reopen`: the store says it is durable")
 
         return impossible
+
+    @pytest.fixture
+    def opening(self) -> Opening | None:
+        """Give the factory and the arguments that open the same place in another process."""
+        return None
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -215,6 +232,121 @@ class PageStoreTests:
         assert held(other, PAGE) == ODD
         assert other.delete(PAGE)
         assert pages.open(PAGE) is None
+
+    def test_a_process_that_dies_leaves_whole_pages_only(
+        self,
+        pages: PageStore,
+        reopen: Callable[[], PageStore],
+        opening: Opening | None,
+    ) -> None:
+        if not (pages.durable or pages.shared_between_processes):
+            pytest.skip("the store says it is neither durable nor shared between processes")
+        if opening is None:
+            pytest.skip("the test class does not say how another process opens the store")
+        undone = PageId("undone", 1 << 20, 0)
+        code = elsewhere.elsewhere(elsewhere.die_while_writing, opening, PAGE, undone, ODD)
+        assert code == elsewhere.KILLED
+        pages.close()
+        again = reopen()
+        assert list(again.pages()) == [(PAGE, len(ODD))]
+        assert held(again, PAGE) == ODD
+        assert again.open(undone) is None
+        put(again, undone, ODD)
+        assert held(again, undone) == ODD
+
+    def test_it_behaves_like_a_dictionary(self, pages: PageStore) -> None:
+        class Machine(PageStoreMachine):
+            store = pages
+
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=25,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                report_multiple_bugs=False,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+IDS = [PageId("m", 0), PageId("m", 1024, 0), PageId("m", 1024, 1), PageId("n", 1024, 0)]
+_contents = st.binary(max_size=40)
+
+
+class PageStoreMachine(RuleBasedStateMachine):
+    """A page store and the dictionary it must be equal to, readers and writers under way too.
+
+    A subclass gives `store`, which is emptied first.
+    """
+
+    store: PageStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        for page, _ in list(self.store.pages()):
+            assert self.store.delete(page)
+        self.model: dict[PageId, bytes] = {}
+        self.writers: list[tuple[PageId, PageWriter, bytes]] = []
+        self.readers: list[tuple[PageReader, bytes]] = []
+
+    @rule(page=st.sampled_from(IDS), content=_contents, known=st.booleans())
+    def begin(self, page: PageId, content: bytes, known: bool) -> None:
+        """Write a page, but do not commit it yet."""
+        writer = self.store.writer(page, len(content) if known else None)
+        writer.write(content)
+        self.writers.append((page, writer, content))
+
+    @precondition(lambda self: self.writers)
+    @rule(first=st.booleans(), commits=st.booleans(), sync=st.booleans())
+    def end(self, first: bool, commits: bool, sync: bool) -> None:
+        """Commit or abort one of the pages under way."""
+        page, writer, content = self.writers.pop(0 if first else -1)
+        if commits:
+            writer.commit(sync=sync)
+            self.model[page] = content
+        writer.abort()
+
+    @rule(page=st.sampled_from(IDS))
+    def delete(self, page: PageId) -> None:
+        """Delete, there or not."""
+        assert self.store.delete(page) == (self.model.pop(page, None) is not None)
+
+    @rule(page=st.sampled_from(IDS))
+    def open(self, page: PageId) -> None:
+        """Open a page, and keep it open."""
+        reader = self.store.open(page)
+        assert (reader is None) == (page not in self.model)
+        if reader is not None:
+            self.readers.append((reader, self.model[page]))
+
+    @precondition(lambda self: self.readers)
+    @rule()
+    def close(self) -> None:
+        """Read and close the page that is open for longest."""
+        reader, content = self.readers.pop(0)
+        assert (reader.size, reader.pread(50, 0)) == (len(content), content)
+        reader.close()
+
+    @invariant()
+    def everything_is_on_the_shelf(self) -> None:
+        """Compare all pages, after every call."""
+        found = list(self.store.pages())
+        assert sorted(found, key=repr) == sorted(
+            ((page, len(content)) for page, content in self.model.items()), key=repr
+        )
+        for page, content in self.model.items():
+            assert held(self.store, page) == content
+
+    def teardown(self) -> None:
+        """Let go of what is under way."""
+        for reader, _ in self.readers:
+            reader.close()
+        for _, writer, _ in self.writers:
+            writer.abort()
 
 
 def put(pages: PageStore, page: PageId, content: bytes) -> None:

@@ -1,8 +1,9 @@
 """The conformance kit of under stores: one test for each sentence of the contract.
 
 A store's test module has a class that inherits `UnderStoreTests`, gives the fixture `under`
-and the two ways around the store, `poke` and `peek`. The store must be empty; but for
-keys that try to get out, everything the kit puts lies below ``kit/``.
+and the two ways around the store, `poke` and `peek`; `opening`, `poke_directory`, `steps` and
+`sever` let the kit check more. The store must be empty; but for keys that try to get out,
+everything the kit puts lies below ``kit/``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from forebay.errors import InvalidKey
 from forebay.stores.under import UnderStore
-from forebay.testing import under_model
+from forebay.testing.under_copying import CopyingTests
 from forebay.testing.under_kit import exists, left, names, put, read
+from forebay.testing.under_life import LifeTests
 from forebay.testing.under_listing import ListingTests
+from forebay.testing.under_model import UnderStoreMachine
 from forebay.testing.under_reading import ReadingTests
 from forebay.testing.under_writing import WritingTests
 
@@ -71,7 +74,7 @@ _CLASHING = ["a", "a/", "a/b", "a//", "b/c/d", "b/c/e", "b/c", "a.b"]
 _PLAIN = ["a.txt", "b/c", "b/d", "b/e/f", "b/e/g", "b.txt", "c/d/e/f", "d"]
 
 
-class UnderStoreTests(ReadingTests, WritingTests, ListingTests):
+class UnderStoreTests(ReadingTests, WritingTests, ListingTests, CopyingTests, LifeTests):
     """What every under store promises; inherit, and override the fixture and the two ways."""
 
     @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[1:41])
@@ -125,27 +128,16 @@ class UnderStoreTests(ReadingTests, WritingTests, ListingTests):
             list(pool.map(work, range(8)))
         assert names(under.list("kit/")) == ["kit/dir/shared"]
 
-    def test_other_stores_of_the_uri_see_the_same_as_claimed(self, under: UnderStore) -> None:
-        """Check the capability `shared_between_processes`: its claim, or its denial."""
-        other = self.twin(under)
-        if other is None:
-            pytest.skip("the test class opens no second store")
-        try:
-            put(under, "kit/object", b"x")
-            assert exists(other, "kit/object") == under.capabilities.shared_between_processes
-        finally:
-            other.close()
-
     def test_store_behaves_as_a_dictionary(self, under: UnderStore) -> None:
         """Check random sequences of all methods against a plain dictionary."""
         keys = _CLASHING if under.capabilities.any_key else _PLAIN
 
-        class Against(under_model.Against):
+        class Machine(UnderStoreMachine):
             store = under
             held = keys
 
         run_state_machine_as_test(
-            Against,
+            Machine,
             settings=settings(
                 max_examples=40,
                 stateful_step_count=20,
@@ -153,5 +145,6 @@ class UnderStoreTests(ReadingTests, WritingTests, ListingTests):
                 derandomize=True,
                 database=None,
                 report_multiple_bugs=False,
+                phases=[Phase.generate, Phase.shrink],
             ),
         )

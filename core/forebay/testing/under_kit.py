@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from forebay.errors import InvalidKey, NotFound
 from forebay.stores.under import UnderStore
 from forebay.streams import BLOCK, BytesReader
+from forebay.testing.elsewhere import Opening, opened
 from forebay.types import Attributes, ByteRange, CommonPrefix, ObjectInfo
 
 ATTRIBUTES = Attributes(
@@ -93,7 +94,14 @@ def expected_names(keys: Iterable[str], prefix: str, delimiter: str, start_after
 
 
 class UnderStoreKit:
-    """The store under test and the two ways around it; a subclass overrides all three."""
+    """The store under test and the ways around it.
+
+    A subclass overrides the fixture, `poke` and `peek`. Each of the others excuses tests that
+    cannot do without it; the more a subclass gives, the more is checked.
+    """
+
+    many = 60
+    """Objects in a listing that takes the store several steps; over a page of its own, if any."""
 
     @pytest.fixture
     def under(self) -> Iterator[UnderStore]:
@@ -108,9 +116,33 @@ class UnderStoreKit:
         """Read an object behind the store's back; None when there is none."""
         raise NotImplementedError("a subclass knows the way around its store")
 
+    def opening(self, under: UnderStore) -> Opening | None:
+        """Give the factory and the arguments that open the same store in another process.
+
+        The factory can be imported there: ``(RainStore.from_uri, (uri, options))``. None where
+        a test cannot say.
+        """
+        return None
+
     def twin(self, under: UnderStore) -> UnderStore | None:
         """Open another store of the same URI; None where a test cannot."""
+        opening = self.opening(under)
+        return None if opening is None else cast(UnderStore, opened(opening))
+
+    def poke_directory(self, under: UnderStore, key: str) -> bool:
+        """Make an empty directory behind the store's back; False where there are none."""
+        return False
+
+    def steps(self, under: UnderStore, call: Callable[[], object]) -> int | None:
+        """Run `call`; count what the storage was asked for meanwhile: requests, directories.
+
+        None where a test cannot count.
+        """
         return None
+
+    def sever(self, under: UnderStore) -> bool:
+        """Take the storage away until the end of the test; False where a test cannot."""
+        return False
 
     def fill(self, under: UnderStore, keys: Iterable[str]) -> list[str]:
         """Put small objects below ``kit/``; give the keys that the store can hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.stores.under import UnderStore
-from forebay.testing.under_kit import UnderStoreKit, expected_names, names, put
+from forebay.testing.under_kit import UnderStoreKit, expected_names, names, put, read
 from forebay.types import CommonPrefix, ObjectInfo
 
 
@@ -54,6 +54,30 @@ class ListingTests(UnderStoreKit):
         assert iter(first) is first, "a listing is an iterator"
         taken = [next(first), next(second), next(first), next(second)]
         assert names(taken) == [keys[0], keys[0], keys[1], keys[1]]
+
+    def test_list_is_lazy(self, under: UnderStore) -> None:
+        """Check that the first entry costs the storage a part of what all of them cost."""
+        keys = self.fill(under, [f"{n // 3:04}/{n:06}" for n in range(self.many)])
+        whole = self.steps(under, lambda: list(under.list("kit/")))
+        if whole is None:
+            pytest.skip("the test class cannot count the steps of the storage")
+        first = self.steps(under, lambda: next(under.list("kit/")))
+        behind = self.steps(under, lambda: next(under.list("kit/", start_after=keys[-2])))
+        assert first is not None
+        assert behind is not None
+        assert 0 < first <= whole / 2, f"{first} of {whole} steps for the first entry"
+        assert 0 < behind <= whole / 2, f"{behind} of {whole} steps for the last entry"
+
+    def test_empty_directory_is_listed_as_an_empty_object(self, under: UnderStore) -> None:
+        """Check that a directory made outside is the 0-byte key ``x/`` while nothing is in it."""
+        if not self.poke_directory(under, "kit/made"):
+            pytest.skip("the storage has no directories, or the test class cannot make one")
+        assert names(under.list("kit/")) == ["kit/made/"]
+        told = under.head("kit/made/")
+        assert (told.key, told.size) == ("kit/made/", 0)
+        assert read(under, "kit/made/") == b""
+        put(under, "kit/made/object", b"x")
+        assert names(under.list("kit/")) == ["kit/made/object"]
 
     def test_start_after_is_exclusive(self, under: UnderStore) -> None:
         """Check keys that are there, that are not, and bounds outside of all."""

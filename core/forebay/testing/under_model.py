@@ -18,8 +18,12 @@ _numbers = st.integers(min_value=0, max_value=MOST_KEYS - 1)
 _contents = st.binary(max_size=5)
 
 
-class Against(RuleBasedStateMachine):
-    """A store and the dictionary it must be equal to."""
+class UnderStoreMachine(RuleBasedStateMachine):
+    """A store and the dictionary it must be equal to.
+
+    `UnderStoreTests` runs it for forty histories. For more of them, or for other keys, a
+    subclass gives `store`, whose ``kit/`` is emptied first, and `held`, the keys below it.
+    """
 
     store: UnderStore
     held: list[str]

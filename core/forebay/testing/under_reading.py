@@ -129,6 +129,38 @@ class ReadingTests(UnderStoreKit):
         with under.open("kit/object", if_match=new.fingerprint) as reader:
             assert reader.info.fingerprint == new.fingerprint
 
+    def test_range_honours_if_match(self, under: UnderStore) -> None:
+        """Check the same for a part, which is how several readers share one object."""
+        old = put(under, "kit/object", b"0123456789")
+        part = ByteRange(2, 4)
+        with under.open("kit/object", part, if_match=old.fingerprint) as reader:
+            assert reader.read(10) == b"23"
+        self.poke(under, "kit/object", b"another version")
+        with (
+            pytest.raises(PreconditionFailed),
+            under.open("kit/object", part, if_match=old.fingerprint),
+        ):
+            pass
+
+    def test_reader_may_be_left_early(self, under: UnderStore) -> None:
+        """Check that an object half read can be replaced, read again and deleted."""
+        put(under, "kit/object", b"o" * (2 * BLOCK))
+        for _ in range(20):
+            with under.open("kit/object") as reader:
+                assert reader.read(1) == b"o"
+        put(under, "kit/object", b"new")
+        assert read(under, "kit/object") == b"new"
+        under.delete("kit/object")
+        assert names(under.list("kit/object")) == []
+
+    def test_open_leaves_the_exception_of_its_caller_alone(self, under: UnderStore) -> None:
+        """Check that what is raised while an object is open passes through unchanged."""
+        put(under, "kit/object", b"bytes")
+        for error in (OSError(5, "the caller's own"), KeyError("kit/object"), TimeoutError()):
+            with pytest.raises(type(error)) as caught, under.open("kit/object"):
+                raise error
+            assert caught.value is error, "it must pass through unchanged"
+
     @pytest.mark.parametrize("behind", [False, True], ids=["put", "poke"])
     def test_open_gives_bytes_of_one_version_only(self, under: UnderStore, behind: bool) -> None:
         """Check that a change midway is SourceChanged or not noticed, never a mixture."""

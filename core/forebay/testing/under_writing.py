@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -172,6 +173,50 @@ class WritingTests(UnderStoreKit):
         assert len(winners) == 1
         assert read(under, "kit/object") == b"%d" % winners[0]
         return None
+
+    def test_one_of_many_replacements_wins(self, under: UnderStore) -> None:
+        """Check that if_match is decided atomically."""
+        if not under.capabilities.conditional_put:
+            return self.test_if_match_of_put_is_honoured_or_refused(under)
+        old = put(under, "kit/object", b"old").fingerprint
+
+        def attempt(number: int) -> int:
+            try:
+                put(under, "kit/object", b"%d" % number, if_match=old)
+            except PreconditionFailed:
+                return -1
+            return number
+
+        with ThreadPoolExecutor(4) as pool:
+            winners = [n for n in pool.map(attempt, range(16)) if n >= 0]
+        assert len(winners) == 1
+        assert read(under, "kit/object") == b"%d" % winners[0]
+        return None
+
+    def test_condition_holds_when_the_object_is_published(self, under: UnderStore) -> None:
+        """Check that what others do while a body is read counts, and wins."""
+        if not under.capabilities.conditional_put:
+            return self.test_if_none_match_of_put_is_honoured_or_refused(under)
+        old = put(under, "kit/there", b"old").fingerprint
+        conditions: list[tuple[str, str | None]] = [("kit/new", None), ("kit/there", old)]
+        for key, version in conditions:
+            body = Watched(b"ours", partial(self._put_once, under, key), 1)
+            with pytest.raises(PreconditionFailed):
+                under.put(
+                    key,
+                    body,
+                    size=4,
+                    attributes=Attributes(),
+                    if_match=version,
+                    if_none_match=version is None,
+                )
+            assert read(under, key) == b"theirs"
+        assert names(under.list("kit/")) == ["kit/new", "kit/there"]
+        return None
+
+    def _put_once(self, under: UnderStore, key: str) -> None:
+        if not exists(under, key) or read(under, key) == b"old":
+            put(under, key, b"theirs")
 
     def test_etag_is_the_md5_as_claimed(self, under: UnderStore) -> None:
         """Check the capability `strong_etag`: its claim, or its denial."""

@@ -1,57 +1,19 @@
-"""The kit finds eviction policies that lie: each is caught by the test named after its lie."""
+"""How the kit of eviction policies sees I/O; `test_zoo` holds it against policies that lie."""
 
-import pytest
+import os
+import threading
 
-from forebay.testing.eviction import EvictionPolicyTests
-from forebay_eviction.lru import LruPolicy
-
-KIT = EvictionPolicyTests()
+from forebay.testing.eviction import asked_of_the_system
 
 
-class OffersWhatIsGone(LruPolicy):
-    def on_delete(self, page):
-        """Keep it."""
+def test_what_this_thread_asks_of_the_system_is_seen(tmp_path):
+    def elsewhere():
+        os.listdir(tmp_path)
 
-
-class OffersTwice(LruPolicy):
-    def victims(self):
-        found = list(super().victims())
-        return iter(found + found[:1])
-
-
-class LearnsFromReads(LruPolicy):
-    def on_get(self, page):
-        self.on_put(page, 0)
-
-
-class StumblesOverUnknown(LruPolicy):
-    def on_delete(self, page):
-        del self._order[page]
-
-
-class EvictsByLooking(LruPolicy):
-    def victims(self):
-        while self._order:
-            yield self._order.popitem(last=False)[0]
-
-
-class OffersOneOnly(LruPolicy):
-    def victims(self):
-        return iter(list(self._order)[:1])
-
-
-@pytest.mark.parametrize(
-    ("liar", "caught"),
-    [
-        (OffersWhatIsGone, KIT.test_a_deleted_page_is_forgotten),
-        (OffersTwice, KIT.test_it_knows_what_is_on_the_shelf),
-        (OffersTwice, KIT.test_every_page_is_a_victim_once),
-        (LearnsFromReads, KIT.test_an_unknown_page_is_ignored),
-        (StumblesOverUnknown, KIT.test_an_unknown_page_is_ignored),
-        (EvictsByLooking, KIT.test_looking_for_victims_changes_nothing),
-        (OffersOneOnly, KIT.test_victims_may_be_skipped),
-    ],
-)
-def test_a_liar_is_caught(liar, caught):
-    with pytest.raises((AssertionError, KeyError)):
-        caught(liar())
+    with asked_of_the_system() as asked:
+        open(tmp_path / "log", "w").close()
+        other = threading.Thread(target=elsewhere)
+        other.start()
+        other.join()
+    os.listdir(tmp_path)
+    assert asked == ["open"]

@@ -1,21 +1,140 @@
-"""A zoo of under stores with one lie each; every one is honest in all the rest."""
+"""Under stores with one lie each; every one is honest in all the rest."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from forebay.errors import NotFound, NotSupported, PreconditionFailed, StorageError
+import pytest
+
+from forebay.errors import NotFound, NotSupported, PreconditionFailed, StorageError, Unavailable
 from forebay.streams import BLOCK, BytesReader
-from forebay.types import Attributes, ByteRange, CommonPrefix
-from forebay_memory.under import MemoryReader, MemoryUnderStore
+from forebay.testing import UnderStoreTests
+from forebay.types import Attributes, ByteRange, CommonPrefix, ObjectInfo
+from forebay_local.under import LocalUnderStore
+from forebay_memory.under import MemoryReader, MemoryUnderStore, _Object
+
+# --- honest ones, and how the kit gets around them ---------------------------------------
 
 
-class CommitsOnException(MemoryUnderStore):
+class Honest(MemoryUnderStore):
+    """The store in memory, with the power to copy and a plug to pull."""
+
+    down = False
+
+    def _get(self, key):
+        self._ask()
+        return super()._get(key)
+
+    def put(self, key, body, **kwargs):
+        self._ask()
+        return super().put(key, body, **kwargs)
+
+    def delete(self, key):
+        self._ask()
+        super().delete(key)
+
+    def list(self, prefix="", **kwargs):
+        self._ask()
+        return super().list(prefix, **kwargs)
+
+    def copy(self, source, target, *, attributes, if_match):
+        with self.open(source, if_match=if_match) as reader:
+            return self.put(target, reader, size=reader.info.size, attributes=attributes)
+
+    def _ask(self):
+        if self.down:
+            raise Unavailable("no answer") from ConnectionRefusedError("no answer")
+
+
+class HonestFiles(LocalUnderStore):
+    """The store of files: it outlives a process and is seen by others."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.path = args[0]
+
+
+class TestHonest(UnderStoreTests):
+    store = Honest
+    many = 600
+
+    @pytest.fixture
+    def under(self):
+        return self.store()
+
+    def poke(self, under, key, content):
+        info = ObjectInfo(key, len(content), datetime.now(UTC), f"poked-{len(content)}")
+        under._objects[key] = _Object(info, content)
+        under._keys[:] = sorted(under._objects)
+
+    def peek(self, under, key):
+        found = under._objects.get(key)
+        return found and found.content
+
+    def opening(self, under):
+        return self.store, ()
+
+    def twin(self, under):
+        return under.twin() if hasattr(under, "twin") else self.store()
+
+    def steps(self, under, call):
+        looked = []
+
+        class Watched(dict):
+            def __getitem__(self, key):
+                looked.append(key)
+                return super().__getitem__(key)
+
+        under._objects = Watched(under._objects)
+        call()
+        return len(looked)
+
+    def sever(self, under):
+        under.down = True
+        return True
+
+
+WALKED = []
+sys.addaudithook(lambda event, args: WALKED.append(args) if event == "os.scandir" else None)
+
+
+class TestHonestFiles(UnderStoreTests):
+    store = HonestFiles
+
+    @pytest.fixture
+    def under(self, tmp_path):
+        store = self.store(str(tmp_path), durable=False)
+        yield store
+        store.close()
+
+    def poke(self, under, key, content):
+        with open(f"{under.path}/{key}", "wb") as file:
+            file.write(content)
+
+    def opening(self, under):
+        return self.store, (under.path,)
+
+    def poke_directory(self, under, key):
+        os.makedirs(f"{under.path}/{key}")
+        return True
+
+    def steps(self, under, call):
+        WALKED.clear()
+        call()
+        return len(WALKED)
+
+
+# --- putting -----------------------------------------------------------------------------
+
+
+class CommitsOnException(Honest):
     caught_by = "test_exception_of_the_body_passes_through_and_nothing_is_visible"
-    arguments = {"error": ValueError("x"), "size": None}
 
     def put(self, key, body, *, size, **kwargs):
         kept = []
@@ -27,9 +146,8 @@ class CommitsOnException(MemoryUnderStore):
         return info
 
 
-class SwallowsTheReadError(MemoryUnderStore):
+class SwallowsTheReadError(Honest):
     caught_by = "test_exception_of_the_body_passes_through_and_nothing_is_visible"
-    arguments = {"error": ValueError("x"), "size": None}
 
     def put(self, key, body, **kwargs):
         try:
@@ -38,9 +156,8 @@ class SwallowsTheReadError(MemoryUnderStore):
             return None
 
 
-class WrapsTheReadError(MemoryUnderStore):
+class WrapsTheReadError(Honest):
     caught_by = "test_exception_of_the_body_passes_through_and_nothing_is_visible"
-    arguments = {"error": OSError(28, "x"), "size": 2000}
 
     def put(self, key, body, **kwargs):
         try:
@@ -49,9 +166,8 @@ class WrapsTheReadError(MemoryUnderStore):
             raise StorageError("while reading") from error
 
 
-class StopsAtTheAnnouncedSize(MemoryUnderStore):
+class StopsAtTheAnnouncedSize(Honest):
     caught_by = "test_exception_of_the_body_passes_through_and_nothing_is_visible"
-    arguments = {"error": ValueError("x"), "size": 2000}
 
     def put(self, key, body, *, size, **kwargs):
         if size is None:
@@ -59,7 +175,7 @@ class StopsAtTheAnnouncedSize(MemoryUnderStore):
         return super().put(key, BytesReader(body.read(size)), size=size, **kwargs)
 
 
-class ShowsWhatIsNotWhole(MemoryUnderStore):
+class ShowsWhatIsNotWhole(Honest):
     caught_by = "test_put_shows_nothing_before_the_end_of_the_body"
 
     def put(self, key, body, **kwargs):
@@ -68,7 +184,7 @@ class ShowsWhatIsNotWhole(MemoryUnderStore):
         return super().put(key, body, **kwargs)
 
 
-class DeletesBeforeItOverwrites(MemoryUnderStore):
+class DeletesBeforeItOverwrites(Honest):
     caught_by = "test_overwriting_shows_the_old_object_until_the_new_is_whole"
 
     def put(self, key, body, **kwargs):
@@ -76,29 +192,28 @@ class DeletesBeforeItOverwrites(MemoryUnderStore):
         return super().put(key, body, **kwargs)
 
 
-class AcceptsAnotherLength(MemoryUnderStore):
+class AcceptsAnotherLength(Honest):
     caught_by = "test_body_of_another_length_is_refused"
-    arguments = {"announced": 6}
 
     def put(self, key, body, *, size, **kwargs):
         return super().put(key, body, size=None, **kwargs)
 
 
-class NeedsTheSize(MemoryUnderStore):
+class NeedsTheSize(Honest):
     caught_by = "test_put_takes_a_body_of_unknown_length"
 
     def put(self, key, body, *, size, **kwargs):
         return super().put(key, body, size=size or 0, **kwargs)
 
 
-class GivesAnotherFingerprintLater(MemoryUnderStore):
+class GivesAnotherFingerprintLater(Honest):
     caught_by = "test_head_gives_the_fingerprint_that_put_gave"
 
     def put(self, key, body, **kwargs):
         return replace(super().put(key, body, **kwargs), fingerprint="of the staging file")
 
 
-class FingerprintsBySize(MemoryUnderStore):
+class FingerprintsBySize(Honest):
     caught_by = "test_fingerprint_changes_whenever_the_bytes_do"
 
     def put(self, key, body, **kwargs):
@@ -108,7 +223,7 @@ class FingerprintsBySize(MemoryUnderStore):
         return info
 
 
-class TellsAnotherSize(MemoryUnderStore):
+class TellsAnotherSize(Honest):
     caught_by = "test_head_tells_of_the_object"
 
     def head(self, key):
@@ -116,7 +231,7 @@ class TellsAnotherSize(MemoryUnderStore):
         return replace(info, size=info.size + 1)
 
 
-class RemembersWhatItSaw(MemoryUnderStore):
+class RemembersWhatItSaw(Honest):
     caught_by = "test_fingerprint_changes_whenever_the_bytes_do"
 
     def __init__(self):
@@ -131,7 +246,7 @@ class RemembersWhatItSaw(MemoryUnderStore):
         return self._seen.get(key) or super().head(key)
 
 
-class KeepsWhatItOnlyRemembers(MemoryUnderStore):
+class KeepsWhatItOnlyRemembers(Honest):
     caught_by = "test_put_reaches_the_storage"
 
     def put(self, key, body, **kwargs):
@@ -141,19 +256,19 @@ class KeepsWhatItOnlyRemembers(MemoryUnderStore):
         return super().head(f"elsewhere/{key}")
 
 
-class DropsTheAttributes(MemoryUnderStore):
+class DropsTheAttributes(Honest):
     caught_by = "test_attributes_are_given_back_as_claimed"
 
     def put(self, key, body, *, attributes, **kwargs):
         return super().put(key, body, attributes=Attributes(), **kwargs)
 
 
-class KeepsAttributesItDenies(MemoryUnderStore):
+class KeepsAttributesItDenies(Honest):
     caught_by = "test_attributes_are_given_back_as_claimed"
-    capabilities = replace(MemoryUnderStore.capabilities, attributes=False)
+    capabilities = replace(Honest.capabilities, attributes=False)
 
 
-class KeepsAttributesOfTheOldObject(MemoryUnderStore):
+class KeepsAttributesOfTheOldObject(Honest):
     caught_by = "test_attributes_go_with_the_object_they_came_with"
 
     def put(self, key, body, *, attributes, **kwargs):
@@ -162,23 +277,22 @@ class KeepsAttributesOfTheOldObject(MemoryUnderStore):
         return super().put(key, body, attributes=attributes, **kwargs)
 
 
-class IgnoresIfMatchOfOpen(MemoryUnderStore):
+class IgnoresIfMatchOfOpen(Honest):
     caught_by = "test_open_honours_if_match"
 
     def open(self, key, byte_range=None, *, if_match=None):
         return super().open(key, byte_range)
 
 
-class TakesRangesForClosed(MemoryUnderStore):
+class TakesRangesForClosed(Honest):
     caught_by = "test_open_gives_a_range"
-    arguments = {"start": 3, "stop": 4, "expected": b"3"}
 
     def open(self, key, byte_range=None, **kwargs):
         longer = byte_range and ByteRange(byte_range.start, byte_range.stop + 1)
         return super().open(key, longer, **kwargs)
 
 
-class RefusesRangesBeyondTheEnd(MemoryUnderStore):
+class RefusesRangesBeyondTheEnd(Honest):
     caught_by = "test_range_beyond_the_end_is_cut"
 
     def open(self, key, byte_range=None, **kwargs):
@@ -187,9 +301,8 @@ class RefusesRangesBeyondTheEnd(MemoryUnderStore):
         return super().open(key, byte_range, **kwargs)
 
 
-class MixesVersions(MemoryUnderStore):
+class MixesVersions(Honest):
     caught_by = "test_open_gives_bytes_of_one_version_only"
-    arguments = {"behind": False}
 
     @contextmanager
     def open(self, key, byte_range=None, *, if_match=None):
@@ -205,7 +318,7 @@ class MixesVersions(MemoryUnderStore):
             yield reader
 
 
-class GivesAFileItDenies(MemoryUnderStore):
+class GivesAFileItDenies(Honest):
     caught_by = "test_fileno_is_given_as_claimed"
 
     @contextmanager
@@ -215,36 +328,36 @@ class GivesAFileItDenies(MemoryUnderStore):
             yield reader
 
 
-class ClaimsFilesItHasNot(MemoryUnderStore):
+class ClaimsFilesItHasNot(Honest):
     caught_by = "test_fileno_is_given_as_claimed"
-    capabilities = replace(MemoryUnderStore.capabilities, local_files=True)
+    capabilities = replace(Honest.capabilities, local_files=True)
 
 
-class IgnoresIfNoneMatch(MemoryUnderStore):
+class IgnoresIfNoneMatch(Honest):
     caught_by = "test_if_none_match_of_put_is_honoured_or_refused"
 
     def put(self, key, body, *, if_none_match=False, **kwargs):
         return super().put(key, body, **kwargs)
 
 
-class IgnoresIfMatchOfPut(MemoryUnderStore):
+class IgnoresIfMatchOfPut(Honest):
     caught_by = "test_if_match_of_put_is_honoured_or_refused"
 
     def put(self, key, body, *, if_match=None, **kwargs):
         return super().put(key, body, **kwargs)
 
 
-class IgnoresConditionsItDenies(MemoryUnderStore):
+class IgnoresConditionsItDenies(Honest):
     caught_by = "test_if_none_match_of_put_is_honoured_or_refused"
-    capabilities = replace(MemoryUnderStore.capabilities, conditional_put=False)
+    capabilities = replace(Honest.capabilities, conditional_put=False)
 
     def put(self, key, body, *, if_match=None, if_none_match=False, **kwargs):
         return super().put(key, body, **kwargs)
 
 
-class RefusesAfterItStored(MemoryUnderStore):
+class RefusesAfterItStored(Honest):
     caught_by = "test_if_match_of_put_is_honoured_or_refused"
-    capabilities = replace(MemoryUnderStore.capabilities, conditional_put=False)
+    capabilities = replace(Honest.capabilities, conditional_put=False)
 
     def put(self, key, body, *, if_match=None, if_none_match=False, **kwargs):
         info = super().put(key, body, **kwargs)
@@ -253,7 +366,7 @@ class RefusesAfterItStored(MemoryUnderStore):
         return info
 
 
-class LooksBeforeItReads(MemoryUnderStore):
+class LooksBeforeItReads(Honest):
     caught_by = "test_one_of_many_conditional_puts_wins"
 
     def put(self, key, body, *, if_none_match=False, **kwargs):
@@ -264,14 +377,14 @@ class LooksBeforeItReads(MemoryUnderStore):
         return super().put(key, BytesReader(content), **kwargs)
 
 
-class ClaimsAnotherEtag(MemoryUnderStore):
+class ClaimsAnotherEtag(Honest):
     caught_by = "test_etag_is_the_md5_as_claimed"
 
     def head(self, key):
         return replace(super().head(key), etag="quoted")
 
 
-class FailsToDeleteWhatIsMissing(MemoryUnderStore):
+class FailsToDeleteWhatIsMissing(Honest):
     caught_by = "test_delete_of_a_missing_key_is_success"
 
     def delete(self, key):
@@ -279,14 +392,14 @@ class FailsToDeleteWhatIsMissing(MemoryUnderStore):
         super().delete(key)
 
 
-class DeletesNothing(MemoryUnderStore):
+class DeletesNothing(Honest):
     caught_by = "test_delete_removes_the_object"
 
     def delete(self, key):
         pass
 
 
-class DeletesBelowToo(MemoryUnderStore):
+class DeletesBelowToo(Honest):
     caught_by = "test_delete_leaves_other_keys_alone"
 
     def delete(self, key):
@@ -295,7 +408,7 @@ class DeletesBelowToo(MemoryUnderStore):
         super().delete(key)
 
 
-class CannotTellMissing(MemoryUnderStore):
+class CannotTellMissing(Honest):
     caught_by = "test_head_of_a_missing_key_is_not_found"
 
     def head(self, key):
@@ -305,7 +418,7 @@ class CannotTellMissing(MemoryUnderStore):
             raise StorageError("404") from None
 
 
-class OpensWhatIsMissing(MemoryUnderStore):
+class OpensWhatIsMissing(Honest):
     caught_by = "test_open_of_a_missing_key_is_not_found"
 
     def open(self, key, byte_range=None, **kwargs):
@@ -314,7 +427,7 @@ class OpensWhatIsMissing(MemoryUnderStore):
         return super().open(key, byte_range, **kwargs)
 
 
-class LosesTheEndOfABody(MemoryUnderStore):
+class LosesTheEndOfABody(Honest):
     caught_by = "test_open_gives_the_bytes"
 
     def open(self, key, byte_range=None, **kwargs):
@@ -323,9 +436,8 @@ class LosesTheEndOfABody(MemoryUnderStore):
         return super().open(key, byte_range or whole, **kwargs)
 
 
-class ForgetsFolderMarkers(MemoryUnderStore):
+class ForgetsFolderMarkers(Honest):
     caught_by = "test_key_that_ends_with_a_slash_is_an_object"
-    arguments = {"content": b""}
 
     def list(self, prefix="", *, delimiter="", start_after=""):
         for entry in super().list(prefix, delimiter=delimiter, start_after=start_after):
@@ -333,9 +445,8 @@ class ForgetsFolderMarkers(MemoryUnderStore):
                 yield entry
 
 
-class TrimsKeys(MemoryUnderStore):
+class TrimsKeys(Honest):
     caught_by = "test_odd_key_is_held_literally_or_refused"
-    arguments = {"key": "a//b"}
 
     def put(self, key, body, **kwargs):
         return super().put(key.replace("//", "/"), body, **kwargs)
@@ -344,29 +455,28 @@ class TrimsKeys(MemoryUnderStore):
         return super().head(key.replace("//", "/"))
 
 
-class TakesAnythingForAKey(MemoryUnderStore):
+class TakesAnythingForAKey(Honest):
     caught_by = "test_what_is_no_key_is_refused"
-    arguments = {"key": "a\0b"}
 
     def put(self, key, body, **kwargs):
         return super().put(key.replace("\0", ""), body, **kwargs)
 
 
-class ListsByDirectory(MemoryUnderStore):
+class ListsByDirectory(Honest):
     caught_by = "test_list_is_strictly_increasing_by_utf8_bytes"
 
     def list(self, prefix="", **kwargs):
         yield from sorted(super().list(prefix, **kwargs), key=lambda e: e.key.split("/"))
 
 
-class ListsByUtf16(MemoryUnderStore):
+class ListsByUtf16(Honest):
     caught_by = "test_list_is_strictly_increasing_by_utf8_bytes"
 
     def list(self, prefix="", **kwargs):
         yield from sorted(super().list(prefix, **kwargs), key=lambda e: e.key.encode("utf-16-be"))
 
 
-class ListsSomeTwice(MemoryUnderStore):
+class ListsSomeTwice(Honest):
     caught_by = "test_list_gives_every_object_once"
 
     def list(self, prefix="", **kwargs):
@@ -376,14 +486,14 @@ class ListsSomeTwice(MemoryUnderStore):
                 yield entry
 
 
-class StopsAfterAPage(MemoryUnderStore):
+class StopsAfterAPage(Honest):
     caught_by = "test_list_gives_every_object_once"
 
     def list(self, prefix="", **kwargs):
         return itertools.islice(super().list(prefix, **kwargs), 100)
 
 
-class ListsAnotherFingerprint(MemoryUnderStore):
+class ListsAnotherFingerprint(Honest):
     caught_by = "test_list_tells_what_head_tells"
 
     def list(self, prefix="", **kwargs):
@@ -391,14 +501,14 @@ class ListsAnotherFingerprint(MemoryUnderStore):
             yield entry if isinstance(entry, CommonPrefix) else replace(entry, fingerprint="-")
 
 
-class ListsIntoAList(MemoryUnderStore):
+class ListsIntoAList(Honest):
     caught_by = "test_list_is_an_iterator"
 
     def list(self, prefix="", **kwargs):
         return list(super().list(prefix, **kwargs))
 
 
-class StartsAtStartAfter(MemoryUnderStore):
+class StartsAtStartAfter(Honest):
     caught_by = "test_start_after_is_exclusive"
 
     def list(self, prefix="", *, delimiter="", start_after=""):
@@ -407,7 +517,7 @@ class StartsAtStartAfter(MemoryUnderStore):
         yield from super().list(prefix, delimiter=delimiter, start_after=start_after)
 
 
-class TakesPrefixesForDirectories(MemoryUnderStore):
+class TakesPrefixesForDirectories(Honest):
     caught_by = "test_prefix_need_not_end_at_a_slash"
 
     def list(self, prefix="", **kwargs):
@@ -415,14 +525,14 @@ class TakesPrefixesForDirectories(MemoryUnderStore):
         return super().list(whole, **kwargs)
 
 
-class KnowsOneDelimiter(MemoryUnderStore):
+class KnowsOneDelimiter(Honest):
     caught_by = "test_delimiter_rolls_keys_up"
 
     def list(self, prefix="", *, delimiter="", start_after=""):
         return super().list(prefix, delimiter=delimiter and "/", start_after=start_after)
 
 
-class RepeatsCommonPrefixes(MemoryUnderStore):
+class RepeatsCommonPrefixes(Honest):
     caught_by = "test_common_prefix_is_not_repeated_behind_start_after"
 
     def list(self, prefix="", *, delimiter="", start_after=""):
@@ -431,16 +541,15 @@ class RepeatsCommonPrefixes(MemoryUnderStore):
         return super().list(prefix, delimiter=delimiter, start_after=bound)
 
 
-class SkipsAtThePageEnd(MemoryUnderStore):
+class SkipsAtThePageEnd(Honest):
     caught_by = "test_pages_by_start_after_give_everything_once"
-    arguments = {"delimiter": ""}
 
     def list(self, prefix="", *, delimiter="", start_after=""):
         entries = super().list(prefix, delimiter=delimiter, start_after=start_after)
         return itertools.islice(entries, 1 if start_after else 0, None)
 
 
-class LosesWhatStays(MemoryUnderStore):
+class LosesWhatStays(Honest):
     caught_by = "test_list_under_way_keeps_what_stays"
 
     def list(self, prefix="", *, delimiter="", start_after=""):
@@ -454,7 +563,7 @@ class LosesWhatStays(MemoryUnderStore):
             at += 1
 
 
-class FindsNothingFromOutside(MemoryUnderStore):
+class FindsNothingFromOutside(Honest):
     caught_by = "test_head_sees_what_came_behind_its_back"
 
     def _get(self, key):
@@ -464,7 +573,7 @@ class FindsNothingFromOutside(MemoryUnderStore):
         return found
 
 
-class LetsKeysMeet(MemoryUnderStore):
+class LetsKeysMeet(Honest):
     caught_by = "test_keys_that_begin_alike_do_not_meet"
 
     def put(self, key, body, **kwargs):
@@ -473,7 +582,7 @@ class LetsKeysMeet(MemoryUnderStore):
         return super().put(key, body, **kwargs)
 
 
-class SharesWhatItDenies(MemoryUnderStore):
+class SharesWhatItDenies(Honest):
     caught_by = "test_other_stores_of_the_uri_see_the_same_as_claimed"
 
     def twin(self):
@@ -482,12 +591,12 @@ class SharesWhatItDenies(MemoryUnderStore):
         return other
 
 
-class SharesNothingItClaims(MemoryUnderStore):
+class SharesNothingItClaims(Honest):
     caught_by = "test_other_stores_of_the_uri_see_the_same_as_claimed"
-    capabilities = replace(MemoryUnderStore.capabilities, shared_between_processes=True)
+    capabilities = replace(Honest.capabilities, shared_between_processes=True)
 
 
-class MixesThreads(MemoryUnderStore):
+class MixesThreads(Honest):
     caught_by = "test_several_threads_may_call_at_once"
 
     def put(self, key, body, **kwargs):
@@ -497,7 +606,7 @@ class MixesThreads(MemoryUnderStore):
         return super().put(self._staging, BytesReader(kept), **kwargs)
 
 
-class DeletesTheFolderMarkerToo(MemoryUnderStore):
+class DeletesTheFolderMarkerToo(Honest):
     caught_by = "test_store_behaves_as_a_dictionary"
 
     def delete(self, key):
@@ -505,7 +614,7 @@ class DeletesTheFolderMarkerToo(MemoryUnderStore):
         super().delete(key)
 
 
-class ReplacesWithTheLonger(MemoryUnderStore):
+class ReplacesWithTheLonger(Honest):
     caught_by = "test_put_replaces_the_object"
 
     def put(self, key, body, *, size, **kwargs):
@@ -517,10 +626,221 @@ class ReplacesWithTheLonger(MemoryUnderStore):
         )
 
 
-LIARS = [
-    found
-    for found in list(vars().values())
-    if isinstance(found, type)
-    and issubclass(found, MemoryUnderStore)
-    and "caught_by" in vars(found)
-]
+# --- what is half done, half read, or done meanwhile -------------------------------------
+
+
+class RangesOfAnyVersion(Honest):
+    caught_by = "test_range_honours_if_match"
+
+    def open(self, key, byte_range=None, *, if_match=None):
+        return super().open(key, byte_range, if_match=None if byte_range else if_match)
+
+
+class LocksWhatIsHalfRead(Honest):
+    caught_by = "test_reader_may_be_left_early"
+    locked = False
+
+    @contextmanager
+    def open(self, key, byte_range=None, **kwargs):
+        with super().open(key, byte_range, **kwargs) as reader:
+            self.locked = True
+            yield reader
+            self.locked = reader.read(1) != b""
+
+    def put(self, key, body, **kwargs):
+        if self.locked:
+            raise StorageError("423 Locked")
+        return super().put(key, body, **kwargs)
+
+
+class TranslatesTheCallersErrors(Honest):
+    caught_by = "test_open_leaves_the_exception_of_its_caller_alone"
+
+    @contextmanager
+    def open(self, key, byte_range=None, **kwargs):
+        try:
+            with super().open(key, byte_range, **kwargs) as reader:
+                yield reader
+        except OSError as error:
+            raise Unavailable(key) from error
+
+
+class ListsAllAtOnce(Honest):
+    caught_by = "test_list_is_lazy"
+
+    def list(self, prefix="", **kwargs):
+        yield from list(super().list(prefix, **kwargs))
+
+
+class ReadsFromTheBeginning(Honest):
+    caught_by = "test_list_is_lazy"
+
+    def list(self, prefix="", *, delimiter="", start_after=""):
+        if delimiter:
+            yield from super().list(prefix, delimiter=delimiter, start_after=start_after)
+            return
+        for entry in super().list(prefix):
+            if entry.key > start_after:
+                yield entry
+
+
+class WalksTheWholeTree(HonestFiles):
+    caught_by = "test_list_is_lazy"
+
+    def list(self, prefix="", **kwargs):
+        yield from sorted(super().list(prefix, **kwargs), key=lambda entry: entry.key)
+
+
+class HidesEmptyDirectories(HonestFiles):
+    caught_by = "test_empty_directory_is_listed_as_an_empty_object"
+
+    def list(self, prefix="", **kwargs):
+        return (entry for entry in super().list(prefix, **kwargs) if not entry.key.endswith("/"))
+
+
+class LooksBeforeItReplaces(Honest):
+    caught_by = "test_one_of_many_replacements_wins"
+
+    def put(self, key, body, *, if_match=None, **kwargs):
+        if if_match and self.head(key).fingerprint != if_match:
+            raise PreconditionFailed(key)
+        time.sleep(0.02)  # the others look meanwhile
+        return super().put(key, body, **kwargs)
+
+
+class DecidesBeforeTheBody(Honest):
+    caught_by = "test_condition_holds_when_the_object_is_published"
+
+    def put(self, key, body, *, if_none_match=False, **kwargs):
+        if if_none_match and key in self._objects:
+            raise PreconditionFailed(key)
+        return super().put(key, body, **kwargs)
+
+
+# --- copying -----------------------------------------------------------------------------
+
+
+class CopiesTheAttributesToo(Honest):
+    caught_by = "test_copy_makes_an_object_of_the_same_bytes"
+
+    def copy(self, source, target, *, attributes, if_match):
+        kept = self.head(source).attributes
+        return super().copy(source, target, attributes=kept, if_match=if_match)
+
+
+class MovesInsteadOfCopying(Honest):
+    caught_by = "test_copy_makes_an_object_of_the_same_bytes"
+
+    def copy(self, source, target, **kwargs):
+        info = super().copy(source, target, **kwargs)
+        self.delete(source)
+        return info
+
+
+class CopiesOnlyToNewKeys(Honest):
+    caught_by = "test_copy_replaces_the_target"
+
+    def copy(self, source, target, **kwargs):
+        if target in self._objects:
+            return self.head(target)
+        return super().copy(source, target, **kwargs)
+
+
+class CopiesAnyVersion(Honest):
+    caught_by = "test_copy_honours_if_match"
+
+    def copy(self, source, target, *, attributes, if_match):
+        return super().copy(source, target, attributes=attributes, if_match=None)
+
+
+class CopiesNothingToSomething(Honest):
+    caught_by = "test_copy_of_a_missing_source_is_not_found"
+
+    def copy(self, source, target, *, attributes, if_match):
+        try:
+            return super().copy(source, target, attributes=attributes, if_match=if_match)
+        except NotFound:
+            self.put(target, BytesReader(b""), size=0, attributes=attributes)
+            raise
+
+
+# --- other processes, and the end --------------------------------------------------------
+
+
+class ClaimsOtherProcesses(Honest):
+    caught_by = "test_other_processes_see_the_same_as_claimed"
+    capabilities = replace(Honest.capabilities, shared_between_processes=True)
+
+
+class DeniesOtherProcesses(HonestFiles):
+    caught_by = "test_other_processes_see_the_same_as_claimed"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.capabilities = replace(self.capabilities, shared_between_processes=False)
+
+
+class ClaimsToOutliveItsProcess(Honest):
+    caught_by = "test_objects_outlive_their_process_as_claimed"
+    capabilities = replace(Honest.capabilities, persistent=True)
+
+
+class WritesInPlace(HonestFiles):
+    caught_by = "test_a_put_whose_process_dies_shows_nothing"
+
+    def put(self, key, body, *, size, **kwargs):
+        first = body.read(BLOCK)
+        if len(first) < BLOCK:
+            return super().put(key, BytesReader(first), size=size, **kwargs)
+        os.makedirs(os.path.dirname(f"{self.path}/{key}"), exist_ok=True)
+        with open(f"{self.path}/{key}", "wb") as file:
+            file.write(first)
+            while block := body.read(BLOCK):
+                file.write(block)
+                file.flush()
+        return self.head(key)
+
+
+class LeavesItsStagingInSight(HonestFiles):
+    caught_by = "test_a_put_whose_process_dies_shows_nothing"
+
+    def put(self, key, body, **kwargs):
+        with open(f"{self.path}/upload-{os.getpid()}", "wb"):
+            info = super().put(key, body, **kwargs)
+        os.unlink(f"{self.path}/upload-{os.getpid()}")
+        return info
+
+
+class CallsItMissingWhenItIsDown(Honest):
+    caught_by = "test_storage_that_is_down_is_an_error_and_no_absence"
+
+    def _ask(self):
+        if self.down:
+            raise NotFound("no answer") from ConnectionRefusedError("no answer")
+
+
+class LeaksRawErrors(Honest):
+    caught_by = "test_storage_that_is_down_is_an_error_and_no_absence"
+
+    def _ask(self):
+        if self.down:
+            raise ConnectionRefusedError("no answer")
+
+
+class KeepsItsConnections(Honest):
+    caught_by = "test_close_lets_go_of_everything"
+
+    def head(self, key):
+        os.open(os.devnull, os.O_RDONLY)
+        return super().head(key)
+
+    def open(self, key, byte_range=None, **kwargs):
+        os.open(os.devnull, os.O_RDONLY)
+        return super().open(key, byte_range, **kwargs)
+
+
+LIARS = [found for found in list(vars().values()) if "caught_by" in getattr(found, "__dict__", ())]
+for _liar in LIARS:
+    _honest = TestHonestFiles if issubclass(_liar, HonestFiles) else TestHonest
+    _name = f"Test{_liar.__name__}"
+    globals()[_name] = type(_name, (_honest,), {"store": _liar})
