@@ -256,6 +256,22 @@ class PersistConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1 << 30
 
 
+class AdminConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether operators' commands are answered, and who may give them."""
+
+    enabled: Annotated[bool, key("Answer operators' commands under `/-/admin`.")] = True
+    token: Annotated[
+        str,
+        key(
+            "Bearer token that operators' requests must carry.",
+            default="made at first start, kept in `<state>/admin.token`",
+        ),
+    ] = ""
+
+    def __repr__(self) -> str:
+        return f"AdminConfig(enabled={self.enabled}, token={'…' if self.token else ''!r})"
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything an operator decides. `state` is empty where nothing is kept on disk."""
 
@@ -266,6 +282,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Annotated[AuthConfig, key("")] = AuthConfig()
     cache: Annotated[CacheConfig, key("")] = CacheConfig()
     persist: Annotated[PersistConfig, key("")] = PersistConfig()
+    admin: Annotated[AdminConfig, key("")] = AdminConfig()
     properties: Properties = Properties()
     durability: Annotated[
         Literal["disk", "process"],
@@ -414,6 +431,9 @@ def _check(reading: Reading, config: Config) -> None:
     base = config.s3.base_path
     if not base.startswith("/") or "//" in base or base == "/-" or base.startswith("/-/"):
         fault("s3.base_path", f"{base!r} must begin with /, be more than / and not be below /-")
+    token = config.admin.token
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        fault("admin.token", "must be printable ASCII without blanks")
     names: set[str] = set()
     paths: set[str] = set()
     for number, tier in enumerate(config.cache.tiers):

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    import click
+    import falcon
+
     from forebay.config import MountConfig
     from forebay.events import Event
     from forebay.runtime import Forebay
@@ -79,6 +82,19 @@ def authorize(identity: Identity, action: str, bucket: str | None, key: str | No
 
     `action` is the S3 operation's name. Ownership is looked at behind this hook.
     """
+
+
+# --- what the product answers beside S3: everyone is called --------------------------
+
+
+@hookspec
+def register_routes(app: falcon.App[falcon.Request, falcon.Response], forebay: Forebay) -> None:
+    """Add routes or sinks below ``/-/`` to the application of a worker process."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to ``forebay``; asked by the command line, where no Forebay is open."""
 
 
 # --- life and news: everyone is called ----------------------------------------------

@@ -75,12 +75,17 @@ def mount_uri(given: str, folder: Path) -> str:
     ).as_uri()
 
 
-def default_state(root: str) -> str:
-    """Give the directory that keeps the state of the namespace whose root is at URI `root`."""
+def states() -> Path:
+    """Give the directory in which namespaces have their state unless they say otherwise."""
     home = os.environ.get("XDG_STATE_HOME", "")
     # XDG: a relative path in the variable is to be ignored.
     base = Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state"
-    return str(base / "forebay" / hashlib.sha256(root.encode()).hexdigest()[:16])
+    return base / "forebay"
+
+
+def default_state(root: str) -> str:
+    """Give the directory that keeps the state of the namespace whose root is at URI `root`."""
+    return str(states() / hashlib.sha256(root.encode()).hexdigest()[:16])
 
 
 def default_tiers(state: str) -> list[dict[str, Any]]:

@@ -16,11 +16,14 @@ from forebay.cache.claims import Claims
 from forebay.cache.fetch import Fetches
 from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier
+from forebay.catalog import keys
 from forebay.catalog.catalog import Catalog
 from forebay.config import Config, TierConfig
+from forebay.errors import StorageError
 from forebay.events import PageCorrupt
 from forebay.objects.buckets import Buckets
 from forebay.objects.delete import Deletes
+from forebay.objects.explain import Explain
 from forebay.objects.housekeeping import Housekeeping, evictable
 from forebay.objects.listing import Listings
 from forebay.objects.mount_table import MountTable
@@ -31,7 +34,8 @@ from forebay.objects.persist import Persist, PersistWorkers
 from forebay.objects.read import Reads
 from forebay.objects.recovery import Recovered
 from forebay.objects.recovery import recover as settle_dead
-from forebay.objects.shared import Shared
+from forebay.objects.shared import Shared, log
+from forebay.objects.unpersisted import Unpersisted
 from forebay.objects.uploads import Uploads
 from forebay.objects.write import Writes
 from forebay.plugins import Plugins
@@ -94,6 +98,8 @@ class Forebay:
         self.buckets = Buckets(shared, self.listings, self.deletes)
         self.uploads = Uploads(shared, self.writes, self.reads)
         self.persist = Persist(shared, self.reads, self.writes)
+        self.unpersisted = Unpersisted(shared, self.buckets)
+        self.explain = Explain(shared, self.buckets, self.listings, self.unpersisted)
         self.housekeeping = Housekeeping(shared, self.uploads)
         self._workers = PersistWorkers(shared, self.persist)
 
@@ -113,6 +119,15 @@ class Forebay:
         ]
         found += [f"cache.tiers.{name}" for name in self._private_tiers]
         return tuple(found)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered: started, and the catalog answers."""
+        try:
+            return self._started and self.catalog.read(lambda s: s.get(keys.FORMAT)) is not None
+        except StorageError as failure:
+            log.warning("not ready: the catalog does not answer: %s", failure)
+            return False
 
     def start(self) -> None:
         """Begin the work behind the requests: persisting, clean-up; tell plugins."""

@@ -79,6 +79,12 @@ class Cache:
         reader.close()
         return True
 
+    def find(self, page: PageId) -> list[tuple[str, int]]:
+        """Tell on which tiers a page is, and its size there; this is no use of it."""
+        return [
+            (tier.name, size) for tier in self._tiers if (size := tier.size_of(page)) is not None
+        ]
+
     def delete(self, segment: str, length: int) -> None:
         """Remove a segment, whole and page by page, from every tier, and give its room back.
 

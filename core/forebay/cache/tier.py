@@ -103,6 +103,10 @@ class Tier:
         """Tell whether a page may go: every page of a fill, and what the layer above allows."""
         return page.page_size != 0 or self._may_go(page)
 
+    def size_of(self, page: PageId) -> int | None:
+        """Give the size of a page that is on the shelf; this is no use of it."""
+        return self._on_shelf(page)
+
     def writer(self, page: PageId, size: int | None, *, required: bool) -> TierWriter:
         """Begin a page of `size` bytes (None: not known), its room reserved before the first.
 

@@ -177,7 +177,7 @@ def commit(
     if body is not None:
         tx.put(keys.inline_row(record.object_id), body)
     if record.state is not PersistState.PERSISTED:
-        _note_unpersisted(tx, bucket, key, record, now, max_dirty)
+        note_unpersisted(tx, bucket, key, record, now, max_dirty)
     tx.put(keys.object_row(bucket.id, key), encode(record))
     return record
 
@@ -188,9 +188,10 @@ def note_place(tx: Transaction, bucket_id: int, key: str, record: Record) -> Non
         tx.put(keys.place_row(record.object_id), keys.object_row(bucket_id, key))
 
 
-def _note_unpersisted(
+def note_unpersisted(
     tx: Transaction, bucket: Bucket, key: str, record: Record, now: int, max_dirty: int | None
 ) -> None:
+    """Note that an object is in no under store, and its job; raises SlowDown as `commit`."""
     tx.put(keys.dirty_row(bucket.id, key), b"")
     if record.state is not PersistState.TO_BE_PERSISTED:
         return
@@ -199,8 +200,13 @@ def _note_unpersisted(
         raise SlowDown("too much waits to be persisted")
     tx.put(keys.DIRTY, keys.number(dirty))
     job = Job(record.object_id, record.seq, bucket.name, now, now, record.size)
-    tx.put(keys.job_row(bucket.id, key), encode(job))
-    tx.put(keys.queue_row(now, bucket.id, key), b"")
+    put_job(tx, bucket.id, key, job)
+
+
+def put_job(tx: Transaction, bucket_id: int, key: str, job: Job) -> None:
+    """Write a persist job and its place in the queue."""
+    tx.put(keys.job_row(bucket_id, key), encode(job))
+    tx.put(keys.queue_row(job.due, bucket_id, key), b"")
 
 
 def forget_unpersisted(tx: Transaction, bucket_id: int, key: str, record: Record) -> None:

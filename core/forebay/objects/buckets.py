@@ -75,6 +75,15 @@ class Buckets:
 
         return self._shared.catalog.write(adopt)
 
+    def names(self) -> list[str]:
+        """Give the names of all buckets, whoever owns them, sorted."""
+
+        def known(snapshot: Snapshot) -> set[str]:
+            return {row.name for _, row in catalog.rows(snapshot, keys.BUCKETS, Bucket)}
+
+        found = self._shared.catalog.read(known) | self._directories()
+        return sorted((found | set(self._shared.mounts.buckets())) - RESERVED)
+
     def list(
         self, user: str, *, prefix: str = "", after: str = "", limit: int
     ) -> tuple[list[Bucket], bool]:

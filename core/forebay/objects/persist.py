@@ -141,7 +141,7 @@ class Persist:
                 )
                 owner = job.owner if held else shared.owner.number
                 taken = msgspec.structs.replace(job, owner=owner, due=now + LEASE)
-                _put_job(tx, bucket_id, key, taken)
+                catalog.put_job(tx, bucket_id, key, taken)
                 if job.owner and not held:
                     tx.delete(keys.lease_row(job.owner, bucket_id, key))
                 tx.put(keys.lease_row(owner, bucket_id, key), b"")
@@ -281,7 +281,7 @@ class Persist:
             waiting = msgspec.structs.replace(
                 current, owner=0, due=due, attempts=attempts, parked=parked, reason=reason[:500]
             )
-            _put_job(tx, bucket.id, key, waiting)
+            catalog.put_job(tx, bucket.id, key, waiting)
 
         self._shared.catalog.write(again, durable=False)
         log.warning("persisting %s/%s failed (attempt %d): %s", bucket.name, key, attempts, reason)
@@ -339,7 +339,7 @@ def requeue(shared: Shared, owner: int) -> None:
             job = catalog.get(tx, keys.job_row(bucket_id, key), Job)
             if job is not None and job.owner == owner:
                 tx.delete(keys.queue_row(job.due, bucket_id, key))
-                _put_job(tx, bucket_id, key, msgspec.structs.replace(job, owner=0, due=now))
+                catalog.put_job(tx, bucket_id, key, msgspec.structs.replace(job, owner=0, due=now))
 
     shared.catalog.write(change)
 
@@ -347,11 +347,6 @@ def requeue(shared: Shared, owner: int) -> None:
 def _other_md5(one: str | None, other: str) -> bool:
     """Tell whether two ETags are MD5s, which those of multipart uploads are not, and differ."""
     return one is not None and "-" not in one and "-" not in other and one != other
-
-
-def _put_job(tx: Transaction, bucket_id: int, key: str, job: Job) -> None:
-    tx.put(keys.job_row(bucket_id, key), encode(job))
-    tx.put(keys.queue_row(job.due, bucket_id, key), b"")
 
 
 def _current(snapshot: Snapshot, bucket: Bucket, key: str, job: Job) -> Record:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 import falcon
+from falcon.inspect import inspect_routes, inspect_sinks
 
+from forebay.errors import PluginError
 from forebay.s3.address import decode, parse_address
 from forebay.s3.attributes import refuse
 from forebay.s3.call import Answer, Call, error_document, explain
@@ -34,8 +36,39 @@ def create_app(forebay: Forebay) -> falcon.App[falcon.Request, falcon.Response]:
     # An answer says what it is, or nothing: S3 sends no Content-Type with an empty body.
     app.resp_options.default_media_type = None  # type: ignore[assignment]  # its own word for none
     app.add_route("/-/health", Health())
+    app.add_route("/-/ready", Ready(forebay))
     app.add_sink(FrontEnd(forebay).serve, prefix=re.compile(""))
+    forebay.hooks.register_routes(app=app, forebay=forebay)
+    _check_routes(app)
     return app
+
+
+def _check_routes(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    """Raise PluginError when a plugin's route could take an object's place."""
+    everything, *others = reversed(inspect_sinks(app))
+    routes = [(route.path, route.class_name) for route in inspect_routes(app)]
+    for path, name in [*routes, *((sink.prefix, sink.name) for sink in others)]:
+        if not path.startswith("/-/"):
+            raise PluginError(
+                f"{name} answers {path}, where buckets are; a plugin's routes begin with /-/"
+            )
+    assert everything.prefix == ""
+
+
+class Ready:
+    """Says whether this process can answer requests now: 200, or 503 while it cannot."""
+
+    def __init__(self, forebay: Forebay) -> None:
+        self._forebay = forebay
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer ready or not ready."""
+        ready = self._forebay.ready
+        response.status = falcon.HTTP_200 if ready else falcon.HTTP_503
+        response.content_type = falcon.MEDIA_TEXT
+        response.text = "ready" if ready else "not ready"
+
+    on_head = on_get
 
 
 class Health:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from forebay.config import Config, load
 from forebay.runtime import Forebay
 from forebay.s3.app import create_app
+from forebay.server.announce import announce, withdraw
 from forebay.server.listeners import bind, url_of
 from forebay.server.waitress import Server, make_server
 
@@ -91,6 +92,8 @@ class Gateway:
             server = make_server(app, listener, threads=self.config.server.threads)
             server.start()
             stack.callback(self._drain, server)
+            announce(self.config.state, self.url)
+            stack.callback(withdraw, self.config.state, self.url)
             self._open = stack.pop_all()
         return self
 

@@ -10,6 +10,7 @@ from forebay.config import Config
 from forebay.errors import ConfigurationError
 from forebay.runtime import Forebay, recover
 from forebay.s3.app import create_app
+from forebay.server.announce import announce, withdraw
 from forebay.server.children import in_child
 from forebay.server.listeners import bind, raise_descriptor_limit, share, url_of
 from forebay.server.supervisor import Alone, MakeApp, Supervisor
@@ -56,14 +57,21 @@ def serve(
             raise _cannot_share(count, private)
         return application(new)
 
-    return run(
-        listeners,
-        application(config),
-        threads=server.threads,
-        shutdown_timeout=server.shutdown_timeout,
-        reload=reloaded if reload else None,
-        on_ready=lambda: on_ready(url),
-    )
+    def ready() -> None:
+        announce(config.state, url)
+        on_ready(url)
+
+    try:
+        return run(
+            listeners,
+            application(config),
+            threads=server.threads,
+            shutdown_timeout=server.shutdown_timeout,
+            reload=reloaded if reload else None,
+            on_ready=ready,
+        )
+    finally:
+        withdraw(config.state, url)
 
 
 def run(

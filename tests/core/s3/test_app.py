@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from forebay.errors import PluginError, StorageError
 from forebay.hookspecs import hookimpl
 from forebay.s3.app import FrontEnd, parse_query
 from forebay.s3.errors import S3Error
@@ -14,6 +15,51 @@ def test_health_is_a_route_and_no_bucket(s3):
     result = s3.client.simulate_get("/-/health")
     assert (result.status_code, result.text) == (200, "ok")
     assert s3("PUT", "/-").code == "InvalidBucketName"
+
+
+def test_ready_says_whether_requests_can_be_answered(s3, monkeypatch):
+    ready = s3.client.simulate_get("/-/ready")
+    assert (ready.status_code, ready.text) == (200, "ready")
+    forebay = s3.forebay
+
+    def silent(_):
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(forebay.catalog, "read", silent)
+    assert s3.client.simulate_get("/-/ready").status_code == 503
+    assert s3.client.simulate_get("/-/health").status_code == 200
+
+
+class Routes:
+    """A plugin that answers a path."""
+
+    def __init__(self, path, *, sink=False):
+        self.path, self.sink = path, sink
+
+    def on_get(self, req, resp):
+        resp.text = "mine"
+
+    @hookimpl
+    def register_routes(self, app, forebay):
+        if self.sink:
+            app.add_sink(lambda req, resp, **_: self.on_get(req, resp), prefix=self.path)
+        else:
+            app.add_route(self.path, self)
+
+
+@pytest.mark.parametrize("sink", [True, False])
+def test_register_routes_adds_what_is_below_its_own_prefix(make, sink):
+    s3 = make(plugins=[Routes("/-/mine", sink=sink)])
+    assert s3.client.simulate_get("/-/mine").text == "mine"
+    s3.ok("PUT", "/bucket")
+    assert s3("GET", "/bucket/-/mine").code == "NoSuchKey"
+
+
+@pytest.mark.parametrize("sink", [True, False])
+@pytest.mark.parametrize("path", ["/bucket/key", "/-"])
+def test_register_routes_cannot_take_the_place_of_objects(make, path, sink):
+    with pytest.raises(PluginError, match="a plugin's routes begin with /-/"):
+        make(plugins=[Routes(path, sink=sink)])
 
 
 def test_every_answer_has_a_request_id(s3):

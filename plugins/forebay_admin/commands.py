@@ -1,0 +1,8 @@
+"""All commands of this plugin, in the order in which they are documented."""
+
+from __future__ import annotations
+
+from forebay_admin.looking import ls, stat, status
+from forebay_admin.persisting import persist
+
+COMMANDS = (status, ls, stat, persist)

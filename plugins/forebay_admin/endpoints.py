@@ -1,0 +1,94 @@
+"""The table of what operators can ask for: method, name, arguments, and who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from forebay.runtime import Forebay
+
+
+class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request says: its query for GET, its JSON body for POST."""
+
+
+class Nothing(Arguments, frozen=True):
+    """No arguments."""
+
+
+class OnePath(Arguments, frozen=True):
+    """The path of an object, or of an object and everything below it."""
+
+    path: str
+
+
+class Listing(Arguments, frozen=True):
+    """What to list, and from where."""
+
+    path: str = "/"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
+    recursive: bool = False
+
+
+class Some(Arguments, frozen=True):
+    """A path and up to how many of what is below it."""
+
+    path: str = "/"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class Run(Arguments, frozen=True):
+    """A path of which a run is worked on, behind the path `after`."""
+
+    path: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row: the request, what it takes, who answers, and one sentence."""
+
+    method: str
+    name: str
+    arguments: type[Arguments]
+    answer: Callable[[Forebay, Any], object]
+    text: str
+
+
+def _status(forebay: Forebay, _: Nothing) -> object:
+    return forebay.explain.status()
+
+
+def _stat(forebay: Forebay, asked: OnePath) -> object:
+    return forebay.explain.stat(asked.path)
+
+
+def _ls(forebay: Forebay, asked: Listing) -> object:
+    return forebay.explain.listing(
+        asked.path, after=asked.after, limit=asked.limit, recursive=asked.recursive
+    )
+
+
+def _waiting(forebay: Forebay, asked: Some) -> object:
+    return {
+        "waiting": forebay.unpersisted.waiting(asked.path),
+        "failing": forebay.unpersisted.failing(asked.path, asked.limit),
+    }
+
+
+def _persist(forebay: Forebay, asked: Run) -> object:
+    return forebay.unpersisted.set_going(asked.path, asked.after)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "status", Nothing, _status, "What waits, what fails, how full the tiers are."),
+    Endpoint("GET", "stat", OnePath, _stat, "Everything known of one object."),
+    Endpoint("GET", "ls", Listing, _ls, "What is at a path, and how much of it is close at hand."),
+    Endpoint("GET", "persist", Some, _waiting, "What waits for its under store."),
+    Endpoint("POST", "persist", Run, _persist, "Persist now what only the cache holds."),
+)

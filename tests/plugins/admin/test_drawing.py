@@ -1,0 +1,45 @@
+import pytest
+
+from forebay_admin.drawing import age, share, size, table, when
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (3 << 50, "3.0 PiB"),
+        (1 << 62, "4096.0 PiB"),
+    ],
+)
+def test_sizes(count, shown):
+    assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m"), (3601, "1h1s"), (86400 * 8 + 7200, "8d2h")],
+)
+def test_ages(seconds, shown):
+    assert age(seconds) == shown
+
+
+def test_a_share_is_whole_only_when_it_is():
+    assert [share(part, 1000) for part in (0, 1, 500, 999, 1000)] == [
+        "0%",
+        "1%",
+        "50%",
+        "99%",
+        "100%",
+    ]
+
+
+def test_a_moment_is_in_utc():
+    assert when(951_782_400_000) == "2000-02-29 00:00:00"
+
+
+def test_numbers_stand_at_the_right():
+    made = table("name", "size", right=("size",))
+    assert [column.justify for column in made.columns] == ["left", "right"]
