@@ -52,7 +52,7 @@ class PersistFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class SyncConflict(Event):
-    """An unpersisted object was changed in the under store; the acknowledged write won."""
+    """The object that an unpersisted one replaced was changed outside; the client's write won."""
 
     bucket: str
     key: str

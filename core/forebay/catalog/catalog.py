@@ -166,6 +166,9 @@ def commit(
         if old.modified >= record.modified:
             record = msgspec.structs.replace(record, modified=old.modified + 1)
         retire(tx, bucket.id, key, old, record.seq)
+    if record.state is not PersistState.PERSISTED:
+        hidden = get_whiteout(tx, bucket.name, key)
+        record = msgspec.structs.replace(record, replaced=_replaced(record, old, hidden))
     tx.delete(keys.whiteout_row(bucket.name, key))
     if refs is not None:
         put_segments(tx, record.object_id, refs)
@@ -186,6 +189,15 @@ def note_place(tx: Transaction, bucket_id: int, key: str, record: Record) -> Non
     """Note which key an object belongs to, where bytes of it may lie in the cache."""
     if record.parts or (record.size and not record.inline and not record.local):
         tx.put(keys.place_row(record.object_id), keys.object_row(bucket_id, key))
+
+
+def _replaced(record: Record, old: Record | None, hidden: Whiteout | None) -> str | None:
+    """Give the fingerprint that the under store is known to show under the key of a record."""
+    if old is not None and old.generation == record.generation:
+        return old.fingerprint if old.state is PersistState.PERSISTED else old.replaced
+    if hidden is not None and hidden.generation == record.generation:
+        return hidden.fingerprint
+    return None
 
 
 def note_unpersisted(

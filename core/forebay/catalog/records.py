@@ -50,6 +50,8 @@ class Record(Row, frozen=True):
     bytes are a row of their own; `parts` counts the parts of a completed multipart upload,
     whose segments lie under the object id. `synced` (ms) is when the under store was last asked.
     `local` says that the bytes are read from the under store's own file and never cached.
+    `replaced` is, while the object is in no under store, the fingerprint that the store showed
+    under its key, as far as that was known.
     """
 
     object_id: str
@@ -72,6 +74,7 @@ class Record(Row, frozen=True):
     synced: int = 0
     write_type: str = ""
     local: bool = False
+    replaced: str | None = None
 
 
 class Intent(Row, frozen=True):

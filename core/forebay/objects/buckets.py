@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from forebay.catalog import catalog, keys
@@ -28,6 +30,8 @@ from forebay.types import Attributes, CommonPrefix, DeleteType, ObjectInfo, Pers
 
 RESERVED = frozenset({"-"})
 """Names under which the product itself answers."""
+NO_BUCKET = 0
+"""Stands for the id of a bucket where buckets themselves are remembered as absent."""
 
 
 class Buckets:
@@ -38,27 +42,40 @@ class Buckets:
         self._listings = listings
         self._deletes = deletes
 
-    def get(self, name: str) -> Bucket:
-        """Give a bucket. Raises NoSuchBucket, ServiceUnavailable."""
+    def get(self, name: str, *, certain: bool = False) -> Bucket:
+        """Give a bucket; with `certain` no absence is believed from memory.
+
+        Raises NoSuchBucket, ServiceUnavailable.
+        """
         found = self._shared.catalog.read(lambda s: catalog.get_bucket(s, name))
         if found is not None:
             return found
-        if name in RESERVED or not self._stands(name):
+        if name in RESERVED or not self._stands(name, certain=certain):
             raise NoSuchBucket(BucketName=name)
         adopted = self._adopt(name)
         if adopted is None:
             raise NoSuchBucket(BucketName=name)
         return adopted
 
-    def _stands(self, name: str) -> bool:
-        """Tell whether a mount point or a top-level directory makes the bucket."""
-        if name in self._shared.mounts.buckets():
+    def _stands(self, name: str, *, certain: bool) -> bool:
+        """Tell whether a mount point or a top-level directory makes the bucket.
+
+        Unless it must be `certain`, an absence is believed for the root's `negative_sync`.
+        """
+        mounts, absences = self._shared.mounts, self._shared.absences
+        if name in mounts.buckets():
             return True
-        root = self._shared.mounts.root
+        root = mounts.root
+        if not certain and absences.believed(root, NO_BUCKET, name):
+            return False
+        asked = time.monotonic()
         try:
-            return next(iter(root.store.list(f"{name}/", delimiter="/")), None) is not None
+            stands = next(iter(root.store.list(f"{name}/", delimiter="/")), None) is not None
         except Unavailable as failure:
             raise ServiceUnavailable(str(failure)) from failure
+        if not stands:
+            absences.note(root, NO_BUCKET, name, asked)
+        return stands
 
     def _adopt(self, name: str) -> Bucket | None:
         """Remember a bucket that came from a mount; it has no owner."""
@@ -81,14 +98,16 @@ class Buckets:
         def known(snapshot: Snapshot) -> set[str]:
             return {row.name for _, row in catalog.rows(snapshot, keys.BUCKETS, Bucket)}
 
-        found = self._shared.catalog.read(known) | self._directories()
-        return sorted((found | set(self._shared.mounts.buckets())) - RESERVED)
+        mounts = self._shared.mounts
+        found = self._shared.catalog.read(known) | self._directories(mounts.root)
+        return sorted((found | set(mounts.buckets())) - RESERVED)
 
     def list(
         self, user: str, *, prefix: str = "", after: str = "", limit: int
     ) -> tuple[list[Bucket], bool]:
         """Give the caller's own buckets and those without an owner, by name, and if more follow."""
-        names = set(self._shared.mounts.buckets()) | self._directories()
+        mounts = self._shared.mounts
+        names = set(mounts.buckets()) | self._directories(mounts.root)
 
         def known(snapshot: Snapshot) -> dict[str, Bucket]:
             return {row.name: row for _, row in catalog.rows(snapshot, keys.BUCKETS, Bucket)}
@@ -105,8 +124,7 @@ class Buckets:
         ]
         return found[:limit], len(found) > limit
 
-    def _directories(self) -> set[str]:
-        root = self._shared.mounts.root
+    def _directories(self, root: Mount) -> set[str]:
         try:
             return {
                 _name(entry)
@@ -122,18 +140,20 @@ class Buckets:
 
         Raises BucketAlreadyOwnedByYou (also where nobody owns it) and BucketAlreadyExists.
         """
-        root = self._shared.mounts.root
-        if name not in self._shared.mounts.buckets():
+        mounts = self._shared.mounts
+        root, mounted = mounts.root, name in mounts.buckets()
+        if not mounted:
             root.check_writable()
         try:
-            existing = self.get(name)
+            existing = self.get(name, certain=True)
         except NoSuchBucket:
             pass
         else:
             if existing.owner in (None, owner):
                 raise BucketAlreadyOwnedByYou(BucketName=name)
             raise BucketAlreadyExists(BucketName=name)
-        self._make_directory(root, name)
+        if not mounted:
+            self._make_directory(root, name)
 
         def create(tx: Transaction) -> Bucket | None:
             if catalog.get_bucket(tx, name) is not None:
@@ -151,7 +171,7 @@ class Buckets:
 
     def _make_directory(self, root: Mount, name: str) -> None:
         plan = PLANS[root.config.write_type]
-        if name in self._shared.mounts.buckets() or plan.state is PersistState.NOT_PERSISTED:
+        if plan.state is PersistState.NOT_PERSISTED:
             return
         try:
             root.store.put(f"{name}/", BytesReader(b""), size=0, attributes=Attributes())
@@ -183,7 +203,7 @@ class Buckets:
                 raise
         shared.trash_waits.set()
         # Whatever the store still shows there is hidden, until the bucket is created again.
-        if delete_type is DeleteType.ALLUXIO_ONLY or self._stands(bucket.name):
+        if delete_type is DeleteType.ALLUXIO_ONLY or self._stands(bucket.name, certain=True):
             whiteout = Whiteout(bucket.id, None, root.generation)
             shared.catalog.write(
                 lambda tx: tx.put(keys.hidden_bucket_row(bucket.name), encode(whiteout))

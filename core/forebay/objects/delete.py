@@ -45,7 +45,7 @@ class Deletes:
         mount.check_writable()
         delete_type = self.delete_type(mount, key, requested)
         conditions = WriteConditions(if_match=if_match)
-        current = look(shared, bucket, key)
+        current = look(shared, bucket, key, certain=True)
         intents.check_conditions(conditions, current)
         if current is None:
             # A write of the key may be under way; what it will leave is later than this delete.
@@ -112,7 +112,7 @@ class Deletes:
             return shared.catalog.write(commit, durable=shared.sync_writes)
 
         for _ in range(TRIES):
-            seen = look(shared, bucket, key)
+            seen = look(shared, bucket, key, certain=True)
             intents.check_conditions(conditions, seen)
             if seen is None:
                 return

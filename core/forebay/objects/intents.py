@@ -246,7 +246,7 @@ def _published(
         or record.state is not PersistState.PERSISTED
         or record.generation != mount.generation
         or info.fingerprint == intent.before
-        or not _is(mount, under_key, info, record)
+        or not holds_bytes(mount, under_key, info, record)
     ):
         return None
     return msgspec.structs.replace(
@@ -260,8 +260,8 @@ def _published(
     )
 
 
-def _is(mount: Mount, under_key: str, info: ObjectInfo, record: Record) -> bool:
-    """Compare what the store holds with what was to be written, by size and MD5."""
+def holds_bytes(mount: Mount, under_key: str, info: ObjectInfo, record: Record) -> bool:
+    """Tell whether what the store holds are the bytes of a record, by size and MD5."""
     if info.size != record.size:
         return False
     if "-" in record.etag:

@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from forebay.catalog import catalog, keys
-from forebay.catalog.records import Bucket, Intent, Record, Whiteout, decode
-from forebay.errors import ServiceUnavailable, Unavailable
+from forebay.catalog.records import Bucket, Intent, Record, Whiteout, decode, encode
+from forebay.errors import NotFound, ServiceUnavailable, StorageError, Unavailable
 from forebay.objects.intents import live
-from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared, derived_etag
+from forebay.objects.mounts import Mount, Mounts
+from forebay.objects.shared import Shared, derived_etag, log
 from forebay.objects.sync import look, marker_digest
-from forebay.stores.metadata import Snapshot
+from forebay.stores.metadata import Snapshot, Transaction
 from forebay.types import CommonPrefix, ObjectInfo, PersistState
 
 SCAN_FROM = 16
 """From so many keys on, records are read by one scan instead of one by one."""
+PASSED = 100
+"""So many keys hidden by a mount point are passed one by one before the rest is leapt over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class _Query:
     prefix: str
     delimiter: str
     after: str
+    mounts: Mounts
 
     def rolled(self, key: str) -> str | None:
         """Give the common prefix that a key belongs to, if any."""
@@ -108,7 +113,7 @@ class Listings:
         """
         if limit <= 0:
             return Listing([], False, "")
-        query = _Query(bucket, prefix, delimiter, after)
+        query = _Query(bucket, prefix, delimiter, after, self._shared.mounts)
         entries = self._entries(query, limit)
         if folders:
             entries = _with_folders(entries, query)
@@ -149,7 +154,7 @@ class Listings:
     def _under(self, query: _Query, stack: ExitStack) -> Iterator[tuple[str, ObjectInfo | None]]:
         """Give names of objects and common prefixes (info None) of all mounts, merged."""
         sources = []
-        for mount in self._shared.mounts.of_bucket(query.bucket.name):
+        for mount in query.mounts.of_bucket(query.bucket.name):
             source = self._mount(query, mount)
             stack.callback(source.close)
             sources.append(source)
@@ -162,31 +167,30 @@ class Listings:
     def _mount(
         self, query: _Query, mount: Mount
     ) -> Generator[tuple[str, ObjectInfo | None], None, None]:
+        """Give the names that one mount adds to a listing, without what mounts inside it hide."""
         name = query.bucket.name
-        inside = mount.prefix.startswith(query.prefix)
-        if not inside and not query.prefix.startswith(mount.prefix):
+        hidden = query.mounts.inside(mount, name)
+        around = mount.prefix.startswith(query.prefix)
+        if not around and not query.prefix.startswith(mount.prefix):
+            return
+        if any(query.prefix != inner and query.prefix.startswith(inner) for inner in hidden):
+            return
+        if query.prefix in hidden:
+            yield from _marker(query, mount)
             return
         start = max(query.prefix, mount.prefix, key=len)
         if query.after >= keys_end(start):
             return
-        rolled = query.rolled(mount.prefix) if inside and mount.prefix else None
+        rolled = query.rolled(mount.prefix) if around and mount.prefix else None
         if rolled is not None:
             # The whole mount lies below one common prefix: its mount point shows in any case.
             if rolled > query.after and not query.after.startswith(rolled):
                 yield rolled, None
             return
-        skip = mount.under_key(name, query.after) if query.after.startswith(mount.prefix) else ""
-        own = self._shared.mounts.find
-        entries = mount.store.list(
-            mount.under_key(name, start), delimiter=query.delimiter, start_after=skip
-        )
-        for entry in entries:
-            if isinstance(entry, CommonPrefix):
-                yield mount.key(name, entry.prefix), None
-                continue
-            key = mount.key(name, entry.key)
-            if key and key > query.after and own(name, key) is mount:
-                yield key, entry
+        after = query.after if query.after.startswith(mount.prefix) else ""
+        for shown, info in _visible(query, mount, start, after, hidden):
+            if shown and shown > query.after:
+                yield shown, info
 
     def _in_flight(
         self, query: _Query, cursor: str, size: int, snapshot: Snapshot
@@ -224,6 +228,34 @@ class Listings:
             entry = self._entry(query, name, infos.get(name), page, flying, began)
             if entry is not None:
                 yield entry
+        self._notice(query, infos, page, flying, began)
+
+    def _notice(
+        self,
+        query: _Query,
+        infos: dict[str, ObjectInfo | None],
+        page: _Page,
+        flying: set[str],
+        began: int,
+    ) -> None:
+        """Have the objects that the store shows otherwise than we do looked at when asked for."""
+        outdated = {
+            name: record.seq
+            for name, record in page.records.items()
+            if record.state is PersistState.PERSISTED
+            and record.synced
+            and record.seq <= began
+            and query.mounts.find(query.bucket.name, name).config.metadata_sync
+            and not (name in flying or name in page.intents or name in page.dirty)
+            and ((info := infos.get(name)) is None or info.fingerprint != record.fingerprint)
+        }
+        if outdated:
+            try:
+                self._shared.catalog.write(
+                    partial(_make_due, query.bucket, outdated), durable=False
+                )
+            except StorageError as failure:
+                log.warning("what a listing noticed is dropped: %s", failure)
 
     def _page(
         self,
@@ -243,7 +275,7 @@ class Listings:
         wanted = sorted(n for n in names | dirty if query.rolled(n) is None)
         hidden = keys.whiteout_row(bucket.name, "")
         any_whiteout = next(iter(snapshot.scan(hidden, keys.end(hidden))), None) is not None
-        mounted = self._shared.mounts.find
+        mounted = query.mounts.find
         records = {
             n: record
             for n, found in _records(snapshot, bucket, wanted, dense=not query.delimiter)
@@ -303,12 +335,47 @@ class Listings:
         return self.exists(query.bucket, prefix)
 
 
+def _marker(query: _Query, mount: Mount) -> Iterator[tuple[str, ObjectInfo | None]]:
+    """Give the folder marker that a store has at the very mount point which is listed.
+
+    It is all that this store could add; if it is down, the mount inside is listed all the same.
+    """
+    if query.prefix > query.after:
+        with suppress(NotFound, Unavailable):
+            yield query.prefix, mount.store.head(mount.under_key(query.bucket.name, query.prefix))
+
+
+def _visible(
+    query: _Query, mount: Mount, start: str, after: str, hidden: Sequence[str]
+) -> Iterator[tuple[str, ObjectInfo | None]]:
+    """Give what a store lists behind `after`, leaping over what lies below mount points."""
+    name, passed = query.bucket.name, 0
+    while True:
+        behind = mount.under_key(name, after) if after else ""
+        leap = ""
+        for entry in mount.store.list(
+            mount.under_key(name, start), delimiter=query.delimiter, start_after=behind
+        ):
+            shown = mount.key(name, _name(entry))
+            inner = next((p for p in hidden if shown != p and shown.startswith(p)), None)
+            if inner is None:
+                yield shown, None if isinstance(entry, CommonPrefix) else entry
+                continue
+            passed += 1
+            if passed % PASSED == 0 and keys_end(inner) > after:
+                leap = keys_end(inner)
+                break
+        if not leap:
+            return
+        after = leap
+
+
 def keys_end(prefix: str) -> str:
     """Give a string greater than every key that begins with `prefix`."""
     return prefix + "\U0010ffff" * 2
 
 
-def _name(entry: ListedObject | CommonPrefix) -> str:
+def _name(entry: ListedObject | ObjectInfo | CommonPrefix) -> str:
     return entry.prefix if isinstance(entry, CommonPrefix) else entry.key
 
 
@@ -332,6 +399,15 @@ def _rolled_scan(
             break
         else:
             return
+
+
+def _make_due(bucket: Bucket, seen: dict[str, int], tx: Transaction) -> None:
+    """Forget when the under store was asked for objects, if they are the ones that were seen."""
+    for key, seq in seen.items():
+        record = catalog.get_record(tx, bucket.id, key)
+        if record is not None and record.seq == seq and record.synced:
+            due = msgspec.structs.replace(record, synced=0)
+            tx.put(keys.object_row(bucket.id, key), encode(due))
 
 
 def _records(

@@ -25,8 +25,9 @@ from forebay.errors import (
     PermissionDenied,
     StorageError,
 )
-from forebay.events import ObjectPersisted, PersistFailed
+from forebay.events import ObjectPersisted, PersistFailed, SyncConflict
 from forebay.objects import intents
+from forebay.objects.mounts import Mount
 from forebay.objects.read import OpenObject, Reads
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.objects.write import UNCONDITIONAL, Writes
@@ -176,6 +177,7 @@ class Persist:
             )
 
         attributes = Attributes(record.headers, record.metadata, record.tags)
+        conflict = _changed_outside(mount, mount.under_key(bucket.name, key), record)
         try:
             with closing(self._open(bucket, key, record)) as body:
                 info = mount.store.put(
@@ -193,6 +195,8 @@ class Persist:
             raise
         shared.trash_waits.set()
         shared.track(ObjectPersisted(bucket.name, key, record.size))
+        if conflict:
+            shared.track(SyncConflict(bucket.name, key))
 
     def _open(self, bucket: Bucket, key: str, record: Record) -> OpenObject:
         try:
@@ -226,6 +230,7 @@ class Persist:
                 current,
                 state=PersistState.PERSISTED,
                 fingerprint=info.fingerprint,
+                replaced=None,
                 synced=now_ms(),
                 inline=False,
                 local=local,
@@ -347,6 +352,22 @@ def requeue(shared: Shared, owner: int) -> None:
 def _other_md5(one: str | None, other: str) -> bool:
     """Tell whether two ETags are MD5s, which those of multipart uploads are not, and differ."""
     return one is not None and "-" not in one and "-" not in other and one != other
+
+
+def _changed_outside(mount: Mount, under_key: str, record: Record) -> bool:
+    """Tell whether the store shows something else than what an unpersisted object replaced.
+
+    Its own bytes are no change: an attempt before may have published them and died.
+    """
+    if record.replaced is None:
+        return False
+    try:
+        info = mount.store.head(under_key)
+    except NotFound:
+        return True
+    if info.fingerprint == record.replaced:
+        return False
+    return not intents.holds_bytes(mount, under_key, info, record)
 
 
 def _current(snapshot: Snapshot, bucket: Bucket, key: str, job: Job) -> Record:

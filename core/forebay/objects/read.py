@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Record, SegmentRef
 from forebay.errors import (
     Corrupt,
+    ForebayError,
     NoSuchKey,
     NotFound,
     PreconditionFailed,
@@ -26,7 +28,7 @@ from forebay.errors import (
 )
 from forebay.objects.intents import live
 from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared, now_ms
+from forebay.objects.shared import Shared, log, now_ms
 from forebay.objects.sync import TRIES, fresh, look
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.stores.pages import PageReader
@@ -62,6 +64,7 @@ class OpenObject:
         cache: str = "HIT",
         age: int = 0,
         verify: Callable[[], None] | None = None,
+        changed: Callable[[], object] | None = None,
     ) -> None:
         self.record = record
         self.byte_range = byte_range
@@ -71,13 +74,20 @@ class OpenObject:
         self._reader = reader
         self._stack = stack
         self._verify = verify
+        self._changed = changed
         self._left = byte_range.length
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes. Raises SourceChanged rather than end early."""
         if not self._left:
             return b""
-        block = self._reader.read(min(size, self._left))
+        try:
+            block = self._reader.read(min(size, self._left))
+        except (NotFound, PreconditionFailed, SourceChanged) as failure:
+            # Whoever comes next, even within the age, shall not run into it again.
+            if self._changed is not None:
+                self._changed()
+            raise SourceChanged("the object was changed while it was read") from failure
         if not block:
             raise SourceChanged("an object ended before its length")
         self._left -= len(block)
@@ -195,11 +205,13 @@ class Reads:
 
         Raises what `select` raises, NoSuchKey, ServiceUnavailable, Corrupt.
         """
-        mount = self._shared.mounts.find(bucket.name, key)
         believed: Record | None = None
         pause = 0.0005
         for _ in range(TRIES):
-            found = self._shared.catalog.read(lambda s: self._find(s, bucket, key, mount))
+            mount = self._shared.mounts.find(bucket.name, key)
+            found = self._shared.catalog.read(
+                partial(self._find, bucket=bucket, key=key, mount=mount)
+            )
             record = found.record
             if believed is None and (record is None or not (record.local or fresh(mount, record))):
                 believed = look(self._shared, bucket, key)
@@ -212,7 +224,7 @@ class Reads:
                 found = _Found(believed)
             try:
                 return self._open(bucket, key, mount, found, select)
-            except (NotFound, PreconditionFailed):
+            except (NotFound, PreconditionFailed, SourceChanged):
                 time.sleep(pause)
                 pause *= 2
                 believed = look(self._shared, bucket, key, force=True)
@@ -398,11 +410,18 @@ class Reads:
             record,
             byte_range,
             _Resumed(first, body),
+            changed=partial(self._look_again, bucket, key),
             segments=segments,
             stack=stack.pop_all(),
             cache=cache,
             age=age if cache == "HIT" else 0,
         )
+
+    def _look_again(self, bucket: Bucket, key: str) -> None:
+        try:
+            look(self._shared, bucket, key, force=True)
+        except ForebayError as failure:
+            log.info("%s/%s changed and cannot be looked at: %s", bucket.name, key, failure)
 
 
 def _outdated(record: Record | None, believed: Record) -> bool:

@@ -15,6 +15,7 @@ from forebay.catalog.records import Bucket, Intent
 from forebay.config import Config
 from forebay.errors import KeyTooLongError
 from forebay.events import Event
+from forebay.objects.absences import Absences
 from forebay.objects.mounts import Mounts
 from forebay.objects.owners import Owner
 from forebay.plugins import Hooks
@@ -42,6 +43,7 @@ class Shared:
     jobs_wait: threading.Event = field(default_factory=threading.Event)
     void_waits: threading.Event = field(default_factory=threading.Event)
     """Set when mounts have changed: records of what is not mounted any more may be swept."""
+    absences: Absences = field(default_factory=Absences)
     unsettled: list[tuple[Bucket, str, Intent]] = field(default_factory=list)
     """Intents of this process whose store did not answer; housekeeping asks again."""
 

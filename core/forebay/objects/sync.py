@@ -56,11 +56,14 @@ def fresh(mount: Mount, record: Record) -> bool:
     return age is None or (age > 0 and now_ms() - record.synced < age * 1000)
 
 
-def look(shared: Shared, bucket: Bucket, key: str, *, force: bool = False) -> Record | None:
+def look(
+    shared: Shared, bucket: Bucket, key: str, *, force: bool = False, certain: bool = False
+) -> Record | None:
     """Give the object that a key shows now, after asking the under store where that is due.
 
-    With `force` the store is asked whatever the age. Raises NoSuchBucket, and
-    ServiceUnavailable when the store must be asked and does not answer.
+    With `force` the store is asked whatever the age; with `certain` at least an absence is not
+    believed from memory. Raises NoSuchBucket, and ServiceUnavailable when the store must be
+    asked and does not answer.
     """
     pause = 0.0005
     for _ in range(TRIES):
@@ -77,11 +80,18 @@ def look(shared: Shared, bucket: Bucket, key: str, *, force: bool = False) -> Re
                 return record
             settle(shared, bucket, key, seen.intent)
             continue
+        absences = shared.absences
+        unknown = record is None and seen.whiteout is None
+        if unknown and not (force or certain) and absences.believed(mount, bucket.id, key):
+            return None
+        asked = time.monotonic()
         info = _ask(mount, bucket, key, record)
         if isinstance(info, Record):
             return info
         answer, settled = _apply(shared, bucket, key, mount, seen, info)
         if settled:
+            if info is None:
+                absences.note(mount, bucket.id, key, asked)
             return answer
         time.sleep(pause)
         pause *= 2

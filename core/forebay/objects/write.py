@@ -143,7 +143,7 @@ class Writes:
         """
         mount, write_type = self.plan(bucket, key, body.length, requested)
         if conditions:
-            intents.check_conditions(conditions, look(self._shared, bucket, key))
+            intents.check_conditions(conditions, look(self._shared, bucket, key, certain=True))
 
         def make(object_id: str, size: int) -> Record:
             return Record(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forebay.catalog.records import Record, SegmentRef
-from forebay.errors import NoSuchKey
+from forebay.errors import NoSuchKey, SourceChanged
 from forebay.objects.write import Written
 from forebay.s3 import attributes, outgoing
 from forebay.s3.call import Answer, Call
@@ -142,18 +142,26 @@ def get_object(call: Call) -> Answer:
         asked[0] = selection.select(record)
         return asked[0]
 
-    try:
-        opened = call.forebay.reads.get(call.bucket, call.key, select)
-    except NoSuchKey:
-        if is_implied_folder(call):
-            return _folder(call)
-        raise
-    answer = Answer(
-        selection.headers(opened.record, asked[0]), status=None if asked[0] is None else 206
-    )
-    answer.headers["x-forebay-cache"] = opened.cache
-    answer.headers["age"] = str(int(opened.age))
-    return outgoing.send(answer, opened, opened.byte_range.length)
+    tries = 3
+    while True:
+        try:
+            opened = call.forebay.reads.get(call.bucket, call.key, select)
+        except NoSuchKey:
+            if is_implied_folder(call):
+                return _folder(call)
+            raise
+        answer = Answer(
+            selection.headers(opened.record, asked[0]), status=None if asked[0] is None else 206
+        )
+        answer.headers["x-forebay-cache"] = opened.cache
+        answer.headers["age"] = str(int(opened.age))
+        try:
+            return outgoing.send(answer, opened, opened.byte_range.length)
+        except SourceChanged:
+            # Nothing has left yet, so the client may as well have the new version.
+            tries -= 1
+            if not tries:
+                raise
 
 
 def head_object(call: Call) -> Answer:
