@@ -31,7 +31,6 @@ _UNSAID = {
 # The library takes these names, with and without hyphens, for headers of its own.
 _TAKEN = frozenset(name.replace("-", "") for name in (*NATIVE, "storage-class"))
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_HEADER = re.compile(r"[ -~]*")
 
 _EXPIRES, _TAGS, _ODD = "forebay_expires", "forebay_tags", "forebay_name_"
 _AZURE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -65,14 +64,6 @@ def raw(value: str) -> str:
         return value
 
 
-def carried(attributes: Attributes) -> bool:
-    """Tell whether the library can keep `attributes` on S3 as S3 itself would."""
-    headers = attributes.headers
-    return all(
-        name in NATIVE and _HEADER.fullmatch(value) for name, value in headers.items()
-    ) and not _TAKEN & {name.replace("-", "") for name in attributes.metadata}
-
-
 def without_unsaid(provider: str, headers: dict[str, str]) -> dict[str, str]:
     """Leave out the content type that a store makes up."""
     if headers.get("content-type") == _UNSAID[provider]:
@@ -81,15 +72,13 @@ def without_unsaid(provider: str, headers: dict[str, str]) -> dict[str, str]:
 
 
 def to_library(provider: str, attributes: Attributes) -> dict[str, str]:
-    """Give `attributes` as the library wants them; on S3 the tags go another way.
+    """Give `attributes` as the library wants them, for GCS or Azure.
 
-    The others keep in metadata of ours what they have no place for, or give back to nobody.
+    What those have no place for, or give back to nobody, goes into metadata of ours.
     """
     out = {
         NATIVE[name]: encode(text) for name, text in attributes.headers.items() if name in NATIVE
     }
-    if provider == S3:
-        return out | {name: encode(text) for name, text in attributes.metadata.items()}
     for name, text in attributes.metadata.items():
         # Empty values do not pass everywhere.
         out[_escaped(provider, name)] = encode(text) or "=?UTF-8?B??="
@@ -110,12 +99,12 @@ def from_library(provider: str, found: Mapping[str, str]) -> Attributes:
             headers[_OURS[name]] = decode(value)
         elif name == "Storage-Class":
             continue
-        elif provider != S3 and name == _EXPIRES:
+        elif name == _EXPIRES:
             headers["expires"] = decode(value)
-        elif provider != S3 and name == _TAGS:
+        elif name == _TAGS:
             tags = dict(parse_qsl(value, keep_blank_values=True))
         else:
-            metadata[_unescaped(name) if provider != S3 else name.lower()] = decode(value)
+            metadata[_unescaped(name)] = decode(value)
     return Attributes(without_unsaid(provider, headers), metadata, tags)
 
 

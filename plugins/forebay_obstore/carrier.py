@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from forebay.types import Attributes, CommonPrefix, ObjectInfo
 
-SMALL = 16 << 20
-"""Bytes up to which an object is put in one request."""
 PART = 8 << 20
+"""Bytes of a part, and those up to which an object is put in one request."""
 MOST_PARTS = 10_000
 PARTS_IN_FLIGHT = 4
+"""Requests with parts that one upload has under way at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,16 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """Bytes of an object, and what came along about it."""
+class Stream:
+    """The answer to a request for bytes: what came along about the object, then the bytes.
+
+    `blocks` gives them as they arrive, of any length, and raises storage errors; `close` lets go
+    of the connection.
+    """
 
     info: ObjectInfo
-    content: memoryview
+    blocks: Iterator[bytes]
+    close: Callable[[], object]
 
 
 class Carrier(Protocol):
@@ -42,8 +47,11 @@ class Carrier(Protocol):
         """Tell of one object; without `tags` they need not be asked for. Raises NotFound."""
         ...
 
-    def fetch(self, key: str, start: int, stop: int, etag: str | None, /) -> Fetched:
-        """Get bytes, half-open and at least one, of the version with `etag`."""
+    def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
+        """Get bytes, half-open and at least one, of the version with `etag`, in one request.
+
+        Raises NotFound, PreconditionFailed.
+        """
         ...
 
     def put(self, key: str, content: bytes, attributes: Attributes, condition: Condition, /) -> str:
@@ -59,7 +67,10 @@ class Carrier(Protocol):
         condition: Condition,
         /,
     ) -> str:
-        """Put an object in parts; give its ETag. What `blocks` raises leaves nothing behind."""
+        """Put an object in parts; give its ETag.
+
+        What `blocks` raises passes through and leaves nothing behind.
+        """
         ...
 
     def delete(self, key: str, /) -> None:

@@ -79,7 +79,7 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _UNREADABLE = re.compile("Metadata value for .* contained non|Received non-partial response")
 
 
-class Unreadable(Exception):
+class Unreadable(StorageError):
     """The library dislikes an answer's headers, and so does not give its bytes either."""
 
 
@@ -124,5 +124,5 @@ class Translated:
             return
         told = str(error).partition("\n")[0]
         if _UNREADABLE.search(told):
-            raise Unreadable(told) from error
+            raise Unreadable(f"{self._key!r}: {told[:500]}") from error
         raise of_library(error)(f"{self._key!r}: {told[:500]}") from error

@@ -1,4 +1,4 @@
-"""A bucket by the library: parallel in native code, for every key that it takes unchanged."""
+"""A bucket by the library: native code, for every key that it takes unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forebay_obstore import faults, keys
 from forebay_obstore.carrier import (
     PARTS_IN_FLIGHT,
     Condition,
-    Fetched,
+    Stream,
     bare,
     part_size,
     quoted,
@@ -54,17 +54,17 @@ class Library:
             found = obstore.get(self._store, key, options={"head": True})
             return self._told(found.meta, key, found.attributes)
 
-    def fetch(self, key: str, start: int, stop: int, etag: str | None, /) -> Fetched:
-        """Get bytes of the version with `etag`."""
-        options: Any = {"range": (start, stop)}
-        if etag is not None:
-            options["if_match"] = quoted(etag)
+    def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
+        """Get bytes of the version with `etag`, in one request. Raises Unreadable."""
         with faults.Translated(key):
-            found = obstore.get(self._store, key, options=options)
-            info = self._told(found.meta, key, None)
-            if etag is not None and bare(found.meta["e_tag"]) != etag:
-                raise PreconditionFailed(f"{key!r} is another version")
-            return Fetched(info, memoryview(found.bytes()))
+            found = obstore.get(
+                self._store, key, options={"range": (start, stop), "if_match": quoted(etag)}
+            )
+        if bare(found.meta["e_tag"]) != etag:
+            raise PreconditionFailed(f"{key!r} is another version")
+        # It ends when nobody holds it any more.
+        blocks = iter(found.stream(min_chunk_size=1))
+        return Stream(self._told(found.meta, key, None), _translated(key, blocks), lambda: None)
 
     def _told(self, meta: Any, key: str, found: Any) -> ObjectInfo:
         kept = None if found is None else native.from_library(self._provider, found)
@@ -169,6 +169,7 @@ class Library:
 
     def put(self, key: str, content: bytes, attributes: Attributes, condition: Condition, /) -> str:
         """Put an object in one request; give its ETag."""
+        self._expect(key)
         with faults.Translated(key):
             try:
                 done = obstore.put(
@@ -177,7 +178,7 @@ class Library:
                     content,
                     use_multipart=False,
                     mode=self._mode(key, condition),
-                    **self._kept(attributes),
+                    attributes=native.to_library(self._provider, attributes),
                 )
             except FileNotFoundError as error:
                 if condition.etag is None or faults.of_library(error) is not NotFound:
@@ -211,23 +212,28 @@ class Library:
         """Put an object in parts; give its ETag. Raises NotSupported for a condition."""
         if condition:
             raise NotSupported(f"{key!r}: the library has no conditional upload in parts")
-        with faults.Translated(key):
-            done = obstore.put(
-                self._store,
-                key,
-                blocks,
-                use_multipart=True,
-                chunk_size=part_size(size),
-                max_concurrency=PARTS_IN_FLIGHT,
-                **self._kept(attributes),
-            )
+        self._expect(key)
+        watched = _Watched(blocks)
+        try:
+            with faults.Translated(key):
+                done = obstore.put(
+                    self._store,
+                    key,
+                    watched,
+                    use_multipart=True,
+                    chunk_size=part_size(size),
+                    max_concurrency=PARTS_IN_FLIGHT,
+                    attributes=native.to_library(self._provider, attributes),
+                )
+        except BaseException:
+            if watched.failure is not None:
+                raise watched.failure  # noqa: B904 - the body's own, whatever was made of it
+            raise
         return bare(done["e_tag"])
 
-    def _kept(self, attributes: Attributes) -> Any:
-        kept: dict[str, Any] = {"attributes": native.to_library(self._provider, attributes)}
-        if self._provider == S3 and attributes.tags:
-            kept["tags"] = dict(attributes.tags)
-        return kept
+    def _expect(self, key: str) -> None:
+        if not self.takes(key):
+            raise InvalidKey(f"{key!r}: the library cannot put an object of that name")
 
     def delete(self, key: str, /) -> None:
         """Remove an object; a missing one is success. Raises InvalidKey for a marker."""
@@ -250,3 +256,28 @@ def _just_before(prefix: str) -> str:
     if not last >= 0x20 or 0xD800 <= last <= 0xDFFF:
         return ""
     return f"{prefix[:-1]}{chr(last)}\U0010ffff"
+
+
+def _translated(key: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    with faults.Translated(key):
+        yield from blocks
+
+
+class _Watched:
+    """Blocks on their way to the library; remembers what they raised."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._blocks)
+        except StopIteration:
+            raise
+        except BaseException as failure:
+            self.failure = failure
+            raise

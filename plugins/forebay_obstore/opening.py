@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from forebay_obstore.under import ObstoreUnderStore
 
 _THREADS = 32
+_LONGEST = timedelta(hours=1)
+"""What a request with its bytes may take altogether; a client may be slow."""
 _GCS = {
     "service_account": "service_account",
     "service_account_key": "service_account_key",
@@ -91,8 +94,13 @@ def _s3(
         credential_provider=None if provider is None else for_library(provider, patience),
     )
     wire = Wire(address.base, address.region, provider, patience, tls)
-    requests = S3Requests(place.bucket, wire, pool, counts=address.is_aws)
-    return S3UnderStore(place, Library(S3, store, pool), requests, pool, wire.close)
+    carrier = S3Requests(place.bucket, wire, Library(S3, store, pool), pool, counts=address.is_aws)
+
+    def close() -> None:
+        pool.shutdown(wait=False, cancel_futures=True)
+        wire.close()
+
+    return S3UnderStore(place, carrier, close, strong_etag=True)
 
 
 def _other(
@@ -115,7 +123,9 @@ def _other(
         chosen["credential_provider"] = _nobody
     kind = library.GCSStore if place.provider == GCS else library.AzureStore
     store = kind(place.bucket, client_options=client, retry_config=_retries(patience), **chosen)
-    return ObstoreUnderStore(place, Library(place.provider, store, pool), None, pool)
+    carrier = Library(place.provider, store, pool)
+    close = partial(pool.shutdown, wait=False, cancel_futures=True)
+    return ObstoreUnderStore(place, carrier, close, strong_etag=False)
 
 
 def _nobody() -> dict[str, Any]:
@@ -127,7 +137,8 @@ def _client(
 ) -> tuple[dict[str, Any], ssl.SSLContext]:
     """Give the library's client options, and the same as a context of our own."""
     client: dict[str, Any] = {
-        "timeout": timedelta(seconds=patience.timeout),
+        "read_timeout": timedelta(seconds=patience.timeout),
+        "timeout": _LONGEST,
         "connect_timeout": timedelta(seconds=patience.connect),
         "allow_http": bool(options.get("allow_http", plain)),
     }

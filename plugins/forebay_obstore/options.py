@@ -83,7 +83,7 @@ _SECRETS = (
 class Patience:
     """How long a request may take, in seconds, and how often it is tried again.
 
-    `timeout` is for one request with its bytes, `total` bounds the time in which it is begun anew.
+    `timeout` is for the time without a byte, `total` bounds the time in which it is begun anew.
     """
 
     timeout: float = 60.0

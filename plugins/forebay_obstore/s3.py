@@ -11,8 +11,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import BoundedSemaphore
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -26,12 +28,13 @@ from forebay_obstore.carrier import (
     MOST_PARTS,
     PARTS_IN_FLIGHT,
     Condition,
-    Fetched,
+    Stream,
     bare,
     part_size,
     quoted,
     told,
 )
+from forebay_obstore.library import Library
 from forebay_obstore.uri import S3
 from forebay_obstore.wire import Answer, Wire
 
@@ -45,20 +48,27 @@ COPY_LIMIT = 5 << 30
 """Bytes up to which S3 copies in one request."""
 _COPY_PART = 1 << 30
 _TAGS = 64 << 10
+_PARTS_AT_ONCE = 2 * PARTS_IN_FLIGHT
+"""Parts of all uploads of a store that are in memory and under way, beside the one each fills."""
 
 
 class S3Requests:
     """Carries requests to the bucket behind `wire`; parts go up in threads of `pool`.
 
-    `counts` says that every HEAD tells the number of tags, so that no number means none.
+    Bytes come by `library` where it can. `counts` says that every HEAD tells the number of tags,
+    so that no number means none.
     """
 
-    def __init__(self, bucket: str, wire: Wire, pool: ThreadPoolExecutor, *, counts: bool) -> None:
+    def __init__(
+        self, bucket: str, wire: Wire, library: Library, pool: ThreadPoolExecutor, *, counts: bool
+    ) -> None:
         self._bucket = bucket
         self._wire = wire
+        self._library = library
         self._pool = pool
         self._counts = counts
         self._seen = False
+        self._room = BoundedSemaphore(_PARTS_AT_ONCE)
 
     # --- looking ---------------------------------------------------------------------
 
@@ -82,20 +92,23 @@ class S3Requests:
         size = int(answer.headers["content-length"])
         return self._told(key, answer, size, kept if tags else None)
 
-    def fetch(self, key: str, start: int, stop: int, etag: str | None, /) -> Fetched:
-        """Get bytes of the version with `etag`."""
-        wanted = {"range": f"bytes={start}-{stop - 1}"}
-        if etag is not None:
-            wanted["if-match"] = quoted(etag)
-        answer = self._expect(self._wire.send("GET", key, headers=wanted, most=stop - start), key)
+    def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
+        """Get bytes of the version with `etag`, in one request."""
+        if self._library.takes(key):
+            with suppress(faults.Unreadable):
+                return self._library.stream(key, start, stop, etag)
+        wanted = {"range": f"bytes={start}-{stop - 1}", "if-match": quoted(etag)}
+        got = self._wire.open(key, wanted)
+        answer = self._expect(got.answer, key)
         total = _TOTAL.fullmatch(answer.headers.get("content-range", ""))
         if answer.status == 206 and total is not None:
             size = int(total[1])
-        elif answer.status == 200 and start == 0:  # all of it, or as much as was to be read
+        elif answer.status == 200 and start == 0:
             size = int(answer.headers["content-length"])
         else:
+            got.close()
             raise NotSupported(f"{key!r}: the store gives no ranges")
-        return Fetched(self._told(key, answer, size, None), memoryview(answer.body))
+        return Stream(self._told(key, answer, size, None), got.blocks, got.close)
 
     def _told(
         self, key: str, answer: Answer, size: int, tags: Mapping[str, str] | None
@@ -229,9 +242,10 @@ class S3Requests:
         etags: list[str] = []
         try:
             for part in parts(upload):
-                flying.append(self._pool.submit(part))
-                if len(flying) == PARTS_IN_FLIGHT:
+                while len(flying) == PARTS_IN_FLIGHT or not self._room.acquire(blocking=not flying):
                     etags.append(self._landed(flying.popleft(), key))
+                flying.append(self._pool.submit(part))
+                flying[-1].add_done_callback(lambda _: self._room.release())
             while flying:
                 etags.append(self._landed(flying.popleft(), key))
             return self._complete(key, upload, etags, condition)

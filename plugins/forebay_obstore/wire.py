@@ -1,20 +1,18 @@
-"""Signed HTTP requests to an S3 bucket, on kept connections, tried again where that is safe."""
+"""Signed HTTP requests to an S3 bucket, tried again where that is safe."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import random
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import urllib3
 from awscrt.auth import (
     AwsCredentialsProvider,
     AwsSignatureType,
@@ -25,13 +23,15 @@ from awscrt.auth import (
 )
 from awscrt.exceptions import AwsCrtError
 from awscrt.http import HttpHeaders, HttpRequest
+from urllib3.exceptions import HTTPError
 
 from forebay.errors import PermissionDenied, Unavailable
+from forebay.streams import BLOCK
 from forebay_obstore.options import Patience
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
-_IDLE = 10.0  # seconds; servers close idle connections, and a request may be lost with one
-_KEPT = 16
+_KEPT = 32
+"""Connections that are kept; more are opened and closed as they are needed."""
 _MOST = 64 << 20
 
 
@@ -42,6 +42,15 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The begin of an answer; `blocks` gives its body as it arrives, `close` lets go of it."""
+
+    answer: Answer
+    blocks: Iterator[bytes]
+    close: Callable[[], object]
 
 
 def provider_of(options: Mapping[str, Any]) -> AwsCredentialsProvider | None:
@@ -86,25 +95,22 @@ class Wire:
         tls: ssl.SSLContext,
     ) -> None:
         parts = urlsplit(base)
-        self._secure = parts.scheme == "https"
         self._host = parts.netloc
         self._path = quote(parts.path.rstrip("/"), safe="/~")
         self._patience = patience
-        self._tls = tls
         self._region = region
         self._provider = provider
-        self._lock = threading.Lock()
-        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
-        self._proxy = ""
-        if not proxy_bypass(parts.hostname or ""):
-            self._proxy = getproxies().get(parts.scheme, "")
+        proxy = ""
+        if parts.scheme == "https" and not proxy_bypass(parts.hostname or ""):
+            proxy = getproxies().get("https", "")
+        usual: dict[str, Any] = {"maxsize": _KEPT, "ssl_context": tls, "retries": False}
+        usual["timeout"] = urllib3.Timeout(connect=patience.connect, read=patience.timeout)
+        ways = urllib3.ProxyManager(proxy, **usual) if proxy else urllib3.PoolManager(**usual)
+        self._pool = ways.connection_from_url(base)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        self._pool.close()
 
     def send(
         self,
@@ -122,11 +128,44 @@ class Wire:
         Only with `again` a request that may have been carried out is repeated. Of the body no
         more than `most` bytes are read. Raises Unavailable when there is no answer.
         """
-        target = self._path + ("/" + quote(key, safe="/~") if key else "")
-        if query:
-            pairs = (f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query)
-            target += "?" + "&".join(pairs)
-        target = target or "/"
+
+        def whole() -> Answer:
+            got = self._once(method, key, query, headers or {}, body)
+            return _read(got, most)
+
+        return self._tried(method, whole, again=again)
+
+    def open(self, key: str, headers: Mapping[str, str]) -> Open:
+        """Send a GET and give the answer as soon as it begins; the body of a bad one is whole.
+
+        Raises Unavailable when there is no answer.
+        """
+        got: list[urllib3.BaseHTTPResponse] = []
+
+        def begun() -> Answer:
+            response = self._once("GET", key, (), headers, b"")
+            if response.status >= 300:
+                return _read(response, _MOST)
+            got[:] = [response]
+            return Answer(response.status, _headers(response), b"")
+
+        answer = self._tried("GET", begun, again=True)
+
+        def close() -> None:
+            for response in got:
+                response.close()
+
+        return Open(answer, self._blocks(got), close)
+
+    def _blocks(self, got: Sequence[urllib3.BaseHTTPResponse]) -> Iterator[bytes]:
+        for response in got:
+            try:
+                while block := response.read1(BLOCK):
+                    yield block
+            except (OSError, HTTPError) as error:
+                raise Unavailable(f"GET {self._host}: {error!r}") from error
+
+    def _tried(self, method: str, once: Callable[[], Answer], *, again: bool) -> Answer:
         began = time.monotonic()
         for attempt in range(self._patience.retries + 1):
             last = (
@@ -135,8 +174,8 @@ class Wire:
                 or time.monotonic() - began > self._patience.total
             )
             try:
-                answer = self._once(method, target, headers or {}, body, again, most)
-            except (OSError, http.client.HTTPException) as error:
+                answer = once()
+            except (OSError, HTTPError) as error:
                 if last:
                     raise Unavailable(f"{method} {self._host}: {error!r}") from error
             else:
@@ -148,48 +187,37 @@ class Wire:
     def _once(
         self,
         method: str,
-        target: str,
+        key: str,
+        query: Sequence[tuple[str, str]],
         headers: Mapping[str, str],
         body: bytes,
-        again: bool,
-        most: int,
-    ) -> Answer:
-        signed = self._signed(method, target, headers, body)
-        while True:
-            connection, kept = self._connection(again)
-            try:
-                connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-                for name, value in signed:
-                    connection.putheader(name, value.encode())
-                if body or method in ("PUT", "POST"):
-                    connection.putheader("Content-Length", str(len(body)))
-                connection.endheaders(body or None)
-                response = connection.getresponse()
-                content = response.read(most)
-            except BaseException as error:
-                connection.close()
-                if kept and isinstance(error, ConnectionError):
-                    continue  # the server had closed it meanwhile
-                raise
-            if response.will_close or not (response.isclosed() or response.read(1) == b""):
-                connection.close()
-            else:
-                with self._lock:
-                    self._idle.append((time.monotonic(), connection))
-                    spare = self._idle.pop(0)[1] if len(self._idle) > _KEPT else None
-                if spare is not None:
-                    spare.close()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, content)
+    ) -> urllib3.BaseHTTPResponse:
+        target = self._path + ("/" + quote(key, safe="/~") if key else "")
+        if query:
+            pairs = (f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query)
+            target += "?" + "&".join(pairs)
+        target = target or "/"
+        # The pool, not the manager: that one would take the dots out of a path.
+        return self._pool.urlopen(
+            method,
+            target,
+            body=body or (b"" if method in ("PUT", "POST") else None),
+            headers=self._signed(method, target, headers, body),
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
 
     def _signed(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> list[tuple[str, str]]:
-        plain = [(name, value) for name, value in headers.items() if not name.startswith("x-amz-")]
-        own = [(name, value) for name, value in headers.items() if name.startswith("x-amz-")]
-        own.insert(0, ("host", self._host))
+    ) -> dict[str, str]:
+        # What is not signed may be changed on the way: proxies do.
+        plain = {name: text for name, text in headers.items() if not name.startswith("x-amz-")}
+        own = {name: text for name, text in headers.items() if name.startswith("x-amz-")}
+        own["host"] = self._host
         if self._provider is None:
-            return own + plain
+            return own | plain
         config = AwsSigningConfig(
             algorithm=AwsSigningAlgorithm.V4,
             signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
@@ -201,34 +229,23 @@ class Wire:
             signed_body_value=hashlib.sha256(body).hexdigest(),
             signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
         )
-        request = HttpRequest(method, target, HttpHeaders(own))
+        request = HttpRequest(method, target, HttpHeaders(own.items()))
         try:
             aws_sign_request(request, config).result(self._patience.timeout)
         except AwsCrtError as error:
             raise PermissionDenied(f"no credentials for {self._host}: {error}") from error
-        return [*request.headers, *plain]
+        return dict(request.headers) | plain
 
-    def _connection(self, again: bool) -> tuple[http.client.HTTPConnection, bool]:
-        """Give a connection, and whether it was used before."""
-        while again:
-            with self._lock:
-                since, connection = self._idle.pop() if self._idle else (0.0, None)
-            if connection is None:
-                break
-            if time.monotonic() - since < _IDLE:
-                return connection, True
-            connection.close()
-        host = urlsplit(self._proxy).netloc if self._proxy and self._secure else self._host
-        connection = (
-            http.client.HTTPSConnection(host, timeout=self._patience.connect, context=self._tls)
-            if self._secure
-            else http.client.HTTPConnection(host, timeout=self._patience.connect)
-        )
-        if host != self._host:
-            target = urlsplit(f"//{self._host}")
-            connection.set_tunnel(target.hostname or "", target.port or 443)
-        connection.connect()
-        assert connection.sock is not None
-        connection.sock.settimeout(self._patience.timeout)
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection, False
+
+def _headers(response: urllib3.BaseHTTPResponse) -> dict[str, str]:
+    return {name.lower(): text for name, text in response.headers.items()}
+
+
+def _read(response: urllib3.BaseHTTPResponse, most: int) -> Answer:
+    try:
+        body = response.read(most)
+        if response.read(1):
+            response.close()  # there is more than was to be read
+        return Answer(response.status, _headers(response), body)
+    finally:
+        response.release_conn()

@@ -58,6 +58,7 @@ DEPENDENCIES = {
     "pluggy": {"hookspecs", "plugins"},
     "pytest": {"testing"},
     "rich": {"cli", "plugins/forebay_admin"},
+    "urllib3": {"plugins/forebay_obstore"},
     "waitress": {"server"},
     # The standard library's database belongs to one plugin.
     "sqlite3": {"plugins/forebay_sqlite"},

@@ -1,177 +1,125 @@
-"""Reading ahead in ranges: how much is under way, and what comes of an answer that does not fit."""
+"""Reading as bytes arrive: what is handed over when, and what comes of answers that break."""
 
 from __future__ import annotations
 
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
 from forebay.errors import NotFound, NotSupported, PreconditionFailed, SourceChanged, Unavailable
-from forebay.streams import BLOCK
-from forebay_obstore import reader as ranges
-from forebay_obstore.carrier import Fetched, told
-from forebay_obstore.reader import ALONE, FIRST, RANGE, WINDOW, Budget, ObstoreReader, RangesReader
+from forebay_obstore.carrier import Stream, told
+from forebay_obstore.reader import ObstoreReader
 
-INFO = told("key", 1 << 40, datetime.now(UTC), "etag", strong=True)
+INFO = told("key", 20, datetime.now(UTC), "etag", strong=True)
+WHOLE = b"0123456789abcdefghij"
 
 
 class Source:
-    """Answers with zeros once `gate` is open, and notes what it was asked for."""
+    """Answers by a script: a number is bytes to send, an error is raised in their place."""
 
-    def __init__(self):
-        self.asked, self.gate, self.error, self.short = [], threading.Event(), {}, set()
-        self.gate.set()
+    def __init__(self, *script):
+        self.script, self.asked, self.given, self.open = list(script), [], 0, 0
 
-    def __call__(self, start, stop):
-        self.asked.append((start, stop))
-        if start:
-            assert self.gate.wait(10)
-        if start in self.error:
-            raise self.error[start]
-        return Fetched(INFO, memoryview(bytes(stop - start - (start in self.short))))
+    def __call__(self, start):
+        self.asked.append(start)
+        if self.script and isinstance(self.script[0], list):
+            raise self.script.pop(0)[0]
+        self.open += 1
+        return Stream(INFO, self._blocks(start), self._close)
 
+    def _close(self):
+        self.open -= 1
 
-@pytest.fixture
-def source():
-    return Source()
-
-
-@pytest.fixture
-def make(source):
-    with ThreadPoolExecutor(16) as pool:
-        made = []
-
-        def make(start, stop, budget=None, opening=FIRST):
-            made.append(
-                RangesReader(
-                    source,
-                    start,
-                    stop,
-                    pool=pool,
-                    budget=budget or Budget(1 << 40),
-                    opening=opening,
-                )
-            )
-            return made[-1]
-
-        yield make
-        source.gate.set()
-        for one in made:
-            one.close()
+    def _blocks(self, at):
+        while self.script:
+            step = self.script.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if step is None:
+                return
+            self.given += 1
+            yield WHOLE[at : at + step]
+            at += step
 
 
-def drain(reader):
-    return sum(len(block) for block in iter(lambda: reader.read(BLOCK), b""))
+def read(reader):
+    return b"".join(iter(lambda: reader.read(100), b""))
 
 
-def settled(condition):
-    """Wait for what threads are about to do."""
-    for _ in range(2000):
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
+def test_bytes_are_handed_over_as_they_arrive():
+    source = Source(3, 5, 12)
+    reader = ObstoreReader(source, 0, 20)
+    assert reader.info == INFO
+    assert source.given == 0, "opening waits for no byte"
+    assert reader.read(100) == b"012"
+    assert source.given == 1
+    assert [reader.read(2), reader.read(100)] == [b"34", b"567"]
+    assert read(reader) == WHOLE[8:]
+    assert (source.asked, source.open) == ([0], 0)
 
 
-def test_small_range_comes_first_and_large_ones_with_it(source, make):
-    source.gate.clear()
-    reader = make(0, 64 * BLOCK)
-    assert len(reader.read(10)) == 10, "the first bytes wait for nothing else"
-    assert settled(lambda: len(source.asked) == 9)
-    assert sorted(source.asked) == [
-        (0, FIRST),
-        *((at, min(at + RANGE, 64 * BLOCK)) for at in range(FIRST, 64 * BLOCK, RANGE)),
-    ]
-    source.gate.set()
-    assert drain(reader) == 64 * BLOCK - 10
+def test_no_more_is_given_than_was_asked_for():
+    source = Source(20, 20)
+    reader = ObstoreReader(source, 2, 9)
+    assert read(reader) == WHOLE[2:9]
+    assert reader.read(1) == b""
 
 
-def test_short_range_is_one_request():
-    assert ranges.first_length(ALONE) == ALONE
-    assert ranges.first_length(ALONE + 1) == FIRST
+def test_nothing_is_asked_for_where_there_is_nothing_to_read():
+    source = Source()
+    assert ObstoreReader(source, 7, 7, INFO).read(10) == b""
+    assert source.asked == []
 
 
-def test_window_bounds_what_is_under_way(source, make):
-    source.gate.clear()
-    reader = make(0, 1 << 40)
-    reader.read(10)
-    settled(lambda: len(source.asked) == 8)
-    asked = max(stop for _, stop in source.asked)
-    assert WINDOW - RANGE < asked <= WINDOW
-    source.gate.set()
-    reader.read(FIRST)
-    for _ in range(20):  # a slow client: nothing is asked for that it made no room for
-        reader.read(BLOCK)
-    assert max(stop for _, stop in source.asked) <= FIRST + 20 * BLOCK + WINDOW + RANGE
+@pytest.mark.parametrize("broken", [Unavailable("cut"), None], ids=["cut", "short"])
+def test_connection_that_breaks_is_opened_again_where_it_broke(broken):
+    source = Source(3, broken, 4, 4, broken, 20)
+    reader = ObstoreReader(source, 0, 20)
+    assert read(reader) == WHOLE
+    assert source.asked == [0, 3, 11]
+    assert source.open == 0
 
 
-def test_budget_of_the_store_bounds_all_its_readers(source, make):
-    budget = Budget(4 * RANGE)
-    source.gate.clear()
-    first, second = make(0, 1 << 30, budget), make(0, 1 << 30, budget)
-    assert settled(lambda: len(source.asked) == 6), "two first ranges, and four ahead"
-    source.gate.set()
-    second.read(FIRST)
-    second.read(1)
-    assert (FIRST, FIRST + ALONE) in source.asked, "what is needed now is allowed, but small"
-    first.read(FIRST)
-    for _ in range(40):
-        first.read(BLOCK)
-    ahead = max(stop for _, stop in source.asked)
-    assert ahead <= FIRST + 40 * BLOCK + 2 * RANGE, "one of two has half of it"
-    first.close()
-    first.close()
-    second.close()
-    budget.join(1)
-    assert settled(lambda: budget.take(4 * RANGE, 0)), "everything was given back"
-
-
-def test_drained_reader_gave_everything_back(make):
-    budget = Budget(3 * RANGE)
-    assert drain(make(5, 40 * BLOCK, budget)) == 40 * BLOCK - 5
-    assert budget.take(3 * RANGE, 0)
+@pytest.mark.parametrize("broken", [Unavailable("cut"), None], ids=["cut", "short"])
+def test_connection_that_brings_nothing_is_not_opened_again(broken):
+    source = Source(broken)
+    with pytest.raises(Unavailable):
+        ObstoreReader(source, 0, 20).read(1)
+    assert source.asked == [0]
+    source = Source(3, broken, broken)
+    reader = ObstoreReader(source, 0, 20)
+    assert reader.read(9) == b"012"
+    with pytest.raises(Unavailable):
+        reader.read(1)
+    assert (source.asked, source.open) == ([0, 3], 0)
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), PreconditionFailed("other")])
-def test_version_that_goes_midway_is_source_changed(source, make, error):
-    source.error[FIRST] = error
-    reader = make(0, 64 * BLOCK)
-    assert len(reader.read(FIRST)) == FIRST
-    with pytest.raises(SourceChanged):
+def test_version_that_goes_midway_is_source_changed(error):
+    source = Source(3, Unavailable("cut"), [error])
+    reader = ObstoreReader(source, 0, 20)
+    assert reader.read(9) == b"012"
+    with pytest.raises(SourceChanged) as caught:
         reader.read(1)
+    assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [NotFound("gone"), PreconditionFailed("other"), Unavailable("-")])
-def test_error_of_the_first_range_is_the_openers(source, make, error):
-    source.error[0] = error
+@pytest.mark.parametrize("error", [NotFound("gone"), PreconditionFailed("-"), Unavailable("-")])
+def test_error_of_the_first_request_is_the_openers(error):
     with pytest.raises(type(error)) as caught:
-        make(0, 64 * BLOCK)
+        ObstoreReader(Source([error]), 0, 20)
     assert caught.value is error
 
 
-def test_store_that_goes_away_midway_is_unavailable(source, make):
-    source.error[FIRST] = Unavailable("down")
-    reader = make(0, 64 * BLOCK)
-    reader.read(FIRST)
-    with pytest.raises(Unavailable):
-        reader.read(1)
-
-
-@pytest.mark.parametrize("at", [0, FIRST])
-def test_answer_that_is_too_short_is_never_taken_for_the_end(source, make, at):
-    source.short.add(at)
-    with pytest.raises(SourceChanged):
-        drain(make(0, 64 * BLOCK))
-
-
-def test_nothing_is_asked_for_where_there_is_nothing_to_read(source, make):
-    assert make(7, 7).read(10) == b""
-    assert source.asked == []
+def test_closing_lets_go_of_the_connection():
+    source = Source(3)
+    reader = ObstoreReader(source, 0, 20)
+    reader.read(1)
+    reader.close()
+    reader.close()
+    assert source.open == 0
 
 
 def test_reader_has_no_file():
     with pytest.raises(NotSupported):
-        ObstoreReader(INFO, None).fileno()
+        ObstoreReader(Source(), 0, 0, INFO).fileno()

@@ -27,7 +27,7 @@ BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
 
 
 class Server:
-    """Answers one request after the other by a script; None hangs up instead."""
+    """Answers one request after the other by a script; None hangs up instead, a tuple after it."""
 
     def __init__(self, script):
         self.requests, self._script = [], iter(script)
@@ -66,6 +66,9 @@ class Server:
             self.requests.append(head.decode("latin-1"))
             answer = next(self._script, None)
             if answer is None:
+                return
+            if isinstance(answer, tuple):
+                client.sendall(answer[0])
                 return
             client.sendall(answer)
 
@@ -185,19 +188,40 @@ LAST = b'Last-Modified: Mon, 23 Nov 2026 10:33:39 GMT\r\nETag: "e"\r\n'
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + LAST + b"\r\n"
 
 
+class NoLibrary:
+    """The library, when it takes no key."""
+
+    def takes(self, key):
+        return False
+
+
 @pytest.fixture
 def requests(serve):
     with ThreadPoolExecutor(4) as pool:
-        yield lambda *script: S3Requests("bucket", serve(*script)[1], pool, counts=True)
+        yield lambda *script: S3Requests(
+            "bucket", serve(*script)[1], NoLibrary(), pool, counts=True
+        )
+
+
+def test_answer_is_given_as_soon_as_it_begins(serve):
+    _, wire = serve(b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody", OK)
+    with closing(wire.open("k", {})) as got:
+        assert got.answer.status == 206
+        assert next(got.blocks) == b"body", "the rest never comes"
+    assert wire.send("GET", "k").body == b"ok"
+
+
+def test_answer_that_is_cut_off_is_unavailable(serve):
+    _, wire = serve((b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",))
+    with closing(wire.open("k", {})) as got, pytest.raises(Unavailable):
+        assert list(got.blocks) == "never"
 
 
 def test_whole_object_in_place_of_a_range_is_taken_where_it_fits(requests):
-    found = requests(WHOLE + b"body").fetch("k", 0, 9, None)
-    assert (bytes(found.content), found.info.size) == (b"body", 4)
-    found = requests(WHOLE + b"body").fetch("k", 0, 2, None)
-    assert (bytes(found.content), found.info.size) == (b"bo", 4)
+    found = requests(WHOLE + b"body").stream("k", 0, 9, "e")
+    assert (b"".join(found.blocks), found.info.size) == (b"body", 4)
     with pytest.raises(NotSupported):
-        requests(WHOLE + b"body").fetch("k", 1, 9, None)
+        requests(WHOLE + b"body").stream("k", 1, 9, "e")
 
 
 @pytest.mark.parametrize(
@@ -244,8 +268,9 @@ def test_profile_of_the_aws_files_is_used(tmp_path, monkeypatch):
 
 
 def test_closed_wire_keeps_no_connection(serve):
-    _, wire = serve(OK)
+    server, wire = serve(OK)
     with closing(wire):
         wire.send("GET", "a")
-        assert len(wire._idle) == 1
-    assert wire._idle == []
+        assert server._threads[1].is_alive(), "it is kept until then"
+    server._threads[1].join(5)
+    assert not server._threads[1].is_alive()
