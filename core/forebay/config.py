@@ -61,6 +61,15 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     threads: Annotated[int, key("Requests served at once by each process.", ge=1, le=1024)] = 4
+    slow_threads: Annotated[
+        int,
+        key(
+            "Further requests of each process that may wait for under stores; one mount gets three"
+            " quarters of them.",
+            ge=1,
+            le=4096,
+        ),
+    ] = 128
     shutdown_timeout: Annotated[
         float,
         key(

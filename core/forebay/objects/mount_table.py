@@ -30,6 +30,7 @@ from forebay.catalog.catalog import Catalog
 from forebay.catalog.records import MountedRow, MountRow, Seen, encode
 from forebay.config import Config, MountConfig, read_mount
 from forebay.errors import ConfigurationError, StorageError
+from forebay.lanes import SlowStore
 from forebay.objects.mounts import Mount, Mounts, split_path
 from forebay.objects.opening import Opener, UnreachableStore, first_tries, told
 from forebay.objects.recovery import mount_generation
@@ -311,7 +312,10 @@ class MountTable:
         store: UnderStore = factory(
             config.under, {"durability": self._config.durability, **config.options}
         )
-        return store
+        if store.capabilities.local_files or not store.capabilities.persistent:
+            return store  # files and memory of this machine: nobody waits for them
+        slow: Any = SlowStore(store, config.path)
+        return slow  # type: ignore[no-any-return]
 
     # --- taking note ---------------------------------------------------------------------
 

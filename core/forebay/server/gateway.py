@@ -89,7 +89,10 @@ class Gateway:
             self.url, self.port = url_of(listener), listener.getsockname()[1]
             self.alluxio_url = self.url + self.config.s3.base_path
             app = create_app(self.forebay)
-            server = make_server(app, listener, threads=self.config.server.threads)
+            settings = self.config.server
+            server = make_server(
+                app, listener, threads=settings.threads, slow_threads=settings.slow_threads
+            )
             server.start()
             stack.callback(self._drain, server)
             announce(self.config.state, self.url)

@@ -42,6 +42,7 @@ class _Serving:
         make_app: MakeApp,
         *,
         threads: int,
+        slow_threads: int,
         shutdown_timeout: float,
         reload: Callable[[], MakeApp] | None = None,
         on_ready: Callable[[], None] = lambda: None,
@@ -49,7 +50,7 @@ class _Serving:
         """Take over the `listeners`; nothing is opened or forked yet."""
         self._listeners = list(listeners)
         self._make_app = make_app
-        self._threads = threads
+        self._threads = {"threads": threads, "slow_threads": slow_threads}
         self._timeout = shutdown_timeout
         self._reload = reload
         self._on_ready = on_ready
@@ -101,7 +102,7 @@ class Alone(_Serving):
 
     def _serve(self, app: "WSGIApplication", signals: Signals) -> MakeApp | int:
         """Serve one configuration; give what opens the next one, or the exit code."""
-        server = make_server(app, self._listeners[0].dup(), threads=self._threads)
+        server = make_server(app, self._listeners[0].dup(), **self._threads)
         server.start(on_end=signals.wake)
         log.info("serving in one process, pid %d", os.getpid())
         self._on_ready()
@@ -275,7 +276,7 @@ class Supervisor(_Serving):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOPS, signal.SIGHUP))
             app, close = make_app()
             try:
-                server = make_server(app, self._listeners[slot], threads=self._threads)
+                server = make_server(app, self._listeners[slot], **self._threads)
                 server.start(on_end=signals.wake)
                 os.write(say_ready, b"1")
                 os.close(say_ready)

@@ -4,6 +4,7 @@ Everything here is a subclass of waitress's own class; the tests pin the attribu
 The loop runs in a thread of its own, so the thread that started it stays free for signals.
 """
 
+import itertools
 import logging
 import resource
 import select
@@ -22,12 +23,16 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import build_http_date
 
+from forebay.lanes import Lanes
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 MIB = 1 << 20
 CONNECTIONS = 4000
 LINGER = 0.25
+SPARE = 10.0  # seconds after which a thread beyond the ordinary ones ends for want of work
+SLOW_THREADS = 128
 
 SETTINGS: dict[str, Any] = {
     "asyncore_use_poll": True,  # select() dies at 1,024 descriptors
@@ -179,16 +184,24 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """The threads that run the application; it can wait for their end."""
+    """The threads that run the application; it can wait for their end.
+
+    Of those threads `threads` run at once. Up to `slow_threads` more wait for something slow:
+    whoever begins such a wait (see `forebay.lanes`) lets another one run instead.
+    """
 
     # A queue is the ordinary state of a busy server: no line for each request of it.
     queue_logger = logging.getLogger("forebay.server.queue")
     queue_logger.setLevel(logging.ERROR)
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, slow_threads: int) -> None:
         """Start the threads."""
         super().__init__()
+        self.lanes = Lanes(slow_threads, self._changed)
         self._alive: list[threading.Thread] = []
+        self._most = threads
+        self._slow = 0
+        self._busy = 0
         self.set_thread_count(threads)
 
     def start_new_thread(self, target: Callable[[int], None], thread_no: int) -> None:
@@ -196,8 +209,20 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         thread = threading.Thread(
             target=target, name=f"forebay-request-{thread_no}", args=(thread_no,), daemon=True
         )
+        self._alive = [other for other in self._alive if other.is_alive()]
         self._alive.append(thread)
         thread.start()
+
+    def handler_thread(self, thread_no: int) -> None:
+        """Run requests, while fewer than `threads` others run and do not wait."""
+        self.lanes.enter()
+        while (task := self._next(thread_no)) is not None:
+            try:
+                task.service()
+            except BaseException:
+                self.logger.exception("Exception when servicing %r", task)
+            with self.lock:
+                self._busy -= 1
 
     def finish(self, timeout: float) -> int:
         """End the threads, for `timeout` seconds at most; return how many still run."""
@@ -206,6 +231,42 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
                 thread.join()
         return len(self.threads)
 
+    def _next(self, thread_no: int) -> Any:
+        """Wait for the next request that may run; None when this thread is to end."""
+        with self.lock:
+            while self.stop_count == 0 and not (self.queue and self._may_run()):
+                # Idle threads are counted by `add_task`, too.
+                self.active_count -= 1
+                woken = self.queue_cv.wait(SPARE)
+                self.active_count += 1
+                spare = len(self.threads) - self.stop_count > self._most
+                if not (woken or self.queue) and spare:
+                    self.stop_count += 1
+            if self.stop_count > 0:
+                self.active_count -= 1
+                self.stop_count -= 1
+                self.threads.discard(thread_no)
+                self.thread_exit_cv.notify()
+                return None
+            self._busy += 1
+            return self.queue.popleft()
+
+    def _may_run(self) -> bool:
+        return self._busy - self._slow < self._most
+
+    def _changed(self, change: int) -> None:
+        """Let another thread run in the place of one that waits, and make one where none is."""
+        with self.lock:
+            self._slow += change
+            if change < 0 or self.stop_count:
+                return
+            self.queue_cv.notify()
+            if len(self.threads) < self._most + min(self._slow, self.lanes.limit):
+                number = next(n for n in itertools.count() if n not in self.threads)
+                self.threads.add(number)
+                self.active_count += 1
+                self.start_new_thread(self.handler_thread, number)
+
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """A listening socket, its connections and their threads, from `start` to a drained `stop`."""
@@ -213,7 +274,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class = Channel
     draining = False
 
-    def __init__(self, app: "WSGIApplication", sock: socket.socket, *, threads: int) -> None:
+    def __init__(
+        self, app: "WSGIApplication", sock: socket.socket, *, threads: int, slow_threads: int
+    ) -> None:
         """Take over the listening `sock` and start the request threads; accept nothing yet."""
         adj = Adjustments(
             sockets=[sock], threads=threads, connection_limit=connection_limit(), **SETTINGS
@@ -222,7 +285,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             app,
             {},
             _sock=sock,
-            dispatcher=Dispatcher(threads),
+            dispatcher=Dispatcher(threads, slow_threads),
             adj=adj,
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
@@ -324,9 +387,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self.trigger.close()
 
 
-def make_server(app: "WSGIApplication", sock: socket.socket, *, threads: int) -> Server:
+def make_server(
+    app: "WSGIApplication", sock: socket.socket, *, threads: int, slow_threads: int = SLOW_THREADS
+) -> Server:
     """Give a server of `app` on the listening `sock`, which it takes over and closes at its end."""
-    return Server(app, sock, threads=threads)
+    return Server(app, sock, threads=threads, slow_threads=slow_threads)
 
 
 def connection_limit() -> int:

@@ -14,11 +14,18 @@ from forebay.server.announce import announce, withdraw
 from forebay.server.children import in_child
 from forebay.server.listeners import bind, raise_descriptor_limit, share, url_of
 from forebay.server.supervisor import Alone, MakeApp, Supervisor
+from forebay.server.waitress import SLOW_THREADS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-FIXED = ("server.listen", "server.workers", "server.threads", "server.shutdown_timeout")
+FIXED = (
+    "server.listen",
+    "server.workers",
+    "server.threads",
+    "server.slow_threads",
+    "server.shutdown_timeout",
+)
 
 log = logging.getLogger("forebay.server")
 
@@ -66,6 +73,7 @@ def serve(
             listeners,
             application(config),
             threads=server.threads,
+            slow_threads=server.slow_threads,
             shutdown_timeout=server.shutdown_timeout,
             reload=reloaded if reload else None,
             on_ready=ready,
@@ -79,6 +87,7 @@ def run(
     make_app: MakeApp,
     *,
     threads: int,
+    slow_threads: int = SLOW_THREADS,
     shutdown_timeout: float,
     reload: Callable[[], MakeApp] | None = None,
     on_ready: Callable[[], None] = lambda: None,
@@ -89,6 +98,7 @@ def run(
         listeners,
         make_app,
         threads=threads,
+        slow_threads=slow_threads,
         shutdown_timeout=shutdown_timeout,
         reload=reload,
         on_ready=on_ready,

@@ -17,6 +17,8 @@ from waitress.server import TcpWSGIServer
 from waitress.task import Task as StockTask
 from waitress.task import ThreadedTaskDispatcher
 
+from forebay.lanes import Lanes
+from forebay.server import waitress as waitress_module
 from forebay.server.listeners import bind
 from forebay.server.waitress import Server, connection_limit, make_server
 
@@ -50,6 +52,9 @@ class Site:
         if path == "/wait":
             self.entered.set()
             assert self.go_on.wait(10)
+        if path.startswith("/slow"):
+            with Lanes.slow(path):
+                assert self.go_on.wait(30)
         if path == "/large":
             start_response("200 OK", [("Content-Length", str(32 << 20))])
             return (bytes(1 << 20) for _ in range(32))
@@ -59,8 +64,8 @@ class Site:
 
 
 @contextmanager
-def serving(site: Site, *, threads: int = 4) -> Iterator[Server]:
-    server = make_server(site, bind("127.0.0.1:0"), threads=threads)
+def serving(site: Site, *, threads: int = 4, slow_threads: int = 8) -> Iterator[Server]:
+    server = make_server(site, bind("127.0.0.1:0"), threads=threads, slow_threads=slow_threads)
     server.start()
     try:
         yield server
@@ -292,6 +297,100 @@ def test_64_clients_at_once_all_get_their_own_answer(server):
     for one in clients:
         one.join(10)
     assert wrong == []
+
+
+# --- lanes
+
+
+@contextmanager
+def waiting_for(server: Server, path: str, count: int) -> Iterator[None]:
+    """Have `count` requests wait for `path`."""
+    sockets = []
+    try:
+        for number in range(count):
+            sockets.append(socket.create_connection(("127.0.0.1", server.effective_port)))
+            sockets[-1].sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            until(lambda n=number: server.task_dispatcher.lanes.waiting().get(path) == n + 1)
+        yield
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def until(true) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_requests_that_wait_take_nothing_from_the_others(site):
+    with serving(site, threads=2) as server, waiting_for(server, "/slow", 6):
+        began = time.monotonic()
+        with connected(server) as connection:
+            for _ in range(20):
+                assert ask(connection, "GET", "/")[1] == b"hello"
+        assert time.monotonic() - began < 5
+        assert len(server.task_dispatcher.threads) >= 8
+        site.go_on.set()
+
+
+def test_who_would_wait_where_too_many_do_is_told_at_once(site):
+    with serving(site, threads=1) as server, waiting_for(server, "/slow", 6):
+        with connected(server) as connection:
+            connection.request("GET", "/slow")
+            assert connection.getresponse().status == 500, "the site does not translate it"
+        with waiting_for(server, "/slow-too", 2), connected(server) as connection:
+            assert ask(connection, "GET", "/")[1] == b"hello"
+        site.go_on.set()
+
+
+def test_no_more_begin_at_once_than_there_are_threads():
+    running, most, lock = 0, 0, threading.Lock()
+
+    class Work(Site):
+        def __call__(self, environ, start_response):
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.002)
+            with lock:
+                running -= 1
+            if environ["PATH_INFO"] == "/slow":
+                with Lanes.slow("/slow"):
+                    time.sleep(0.002)
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+
+    with serving(Work(), threads=3, slow_threads=16) as server:
+
+        def client(path):
+            with connected(server) as connection:
+                for _ in range(20):
+                    assert ask(connection, "GET", path)[1] == b"ok"
+
+        clients = [threading.Thread(target=client, args=(p,)) for p in ["/slow", "/"] * 8]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join(30)
+        dispatcher = server.task_dispatcher
+        until(lambda: dispatcher._busy == 0)
+        assert dispatcher._slow == 0
+    assert most == 3
+
+
+def test_threads_that_are_not_needed_any_more_end(site, monkeypatch):
+    monkeypatch.setattr(waitress_module, "SPARE", 0.01)
+    with serving(site, threads=2) as server:
+        with waiting_for(server, "/slow", 6):
+            assert len(server.task_dispatcher.threads) >= 7
+            site.go_on.set()
+            until(lambda: len(server.task_dispatcher.threads) == 2)
+        with connected(server) as connection:
+            assert ask(connection, "GET", "/")[1] == b"hello"
+    assert not server.task_dispatcher.threads
 
 
 # --- the stop
