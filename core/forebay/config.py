@@ -192,6 +192,9 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parallel_reads: Annotated[
         int, key("Ranges of 8 MiB fetched at once for one reader.", ge=1, le=64)
     ] = 8
+    load_workers: Annotated[
+        int, key("Objects that load jobs of operators bring at once.", ge=1, le=256)
+    ] = 8
     fetch_memory: Annotated[
         int,
         key(

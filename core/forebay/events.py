@@ -106,3 +106,13 @@ class PageCorrupt(Event):
     tier: str
     segment: str
     unpersisted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEnded(Event):
+    """A load job has brought all it could."""
+
+    load: int
+    path: str
+    objects: int
+    failed: int

@@ -24,8 +24,11 @@ from forebay.events import PageCorrupt
 from forebay.objects.buckets import Buckets
 from forebay.objects.delete import Deletes
 from forebay.objects.explain import Explain
+from forebay.objects.free import Free
 from forebay.objects.housekeeping import Housekeeping, evictable
 from forebay.objects.listing import Listings
+from forebay.objects.loading import Loading
+from forebay.objects.loads import Loads
 from forebay.objects.mount_table import MountTable
 from forebay.objects.mounting import Mounting
 from forebay.objects.mounts import Mounts
@@ -99,6 +102,9 @@ class Forebay:
         self.uploads = Uploads(shared, self.writes, self.reads)
         self.persist = Persist(shared, self.reads, self.writes)
         self.unpersisted = Unpersisted(shared, self.buckets)
+        self.free = Free(shared, self.buckets)
+        self.loads = Loads(shared, self.buckets)
+        self.loading = Loading(shared, self.buckets, self.listings, self.reads)
         self.explain = Explain(shared, self.buckets, self.listings, self.unpersisted)
         self.housekeeping = Housekeeping(shared, self.uploads)
         self._workers = PersistWorkers(shared, self.persist)
@@ -135,6 +141,7 @@ class Forebay:
         self._table.start()
         self.housekeeping.start()
         self._workers.start()
+        self.loading.start()
         self.hooks.startup(forebay=self)
 
     def before_close(self, end: Callable[[], object]) -> None:
@@ -149,6 +156,7 @@ class Forebay:
                 self._started = False
                 self.hooks.shutdown(forebay=self)
         finally:
+            self.loading.stop()
             self._workers.stop()
             self.housekeeping.stop()
             self._closing.close()

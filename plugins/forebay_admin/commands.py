@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from forebay_admin.bringing import free, load, loads
 from forebay_admin.looking import ls, stat, status
 from forebay_admin.persisting import persist
 
-COMMANDS = (status, ls, stat, persist)
+COMMANDS = (status, ls, stat, load, loads, free, persist)

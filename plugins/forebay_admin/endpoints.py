@@ -49,6 +49,26 @@ class Run(Arguments, frozen=True):
     after: str = ""
 
 
+class OneLoad(Arguments, frozen=True):
+    """The number of a load job."""
+
+    id: int
+
+
+class NewLoad(Arguments, frozen=True):
+    """What to load: everything below a path, or without one the list that follows."""
+
+    path: str = ""
+
+
+class LoadList(Arguments, frozen=True):
+    """A piece of the list of a load job; the `last` one lets it start."""
+
+    id: int
+    paths: list[str]
+    last: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row: the request, what it takes, who answers, and one sentence."""
@@ -85,10 +105,51 @@ def _persist(forebay: Forebay, asked: Run) -> object:
     return forebay.unpersisted.set_going(asked.path, asked.after)
 
 
+def _free(forebay: Forebay, asked: Run) -> object:
+    return forebay.free.free(asked.path, asked.after)
+
+
+def _loads(forebay: Forebay, _: Nothing) -> object:
+    return {"loads": forebay.loads.list()}
+
+
+def _load(forebay: Forebay, asked: OneLoad) -> object:
+    loads = forebay.loads
+    return {"load": loads.get(asked.id), "failures": loads.failures(asked.id)}
+
+
+def _begin_load(forebay: Forebay, asked: NewLoad) -> object:
+    return forebay.loads.begin(asked.path) if asked.path else forebay.loads.begin_list()
+
+
+def _add_to_load(forebay: Forebay, asked: LoadList) -> object:
+    return forebay.loads.add(asked.id, asked.paths, last=asked.last)
+
+
+def _pause_load(forebay: Forebay, asked: OneLoad) -> object:
+    return forebay.loads.pause(asked.id)
+
+
+def _resume_load(forebay: Forebay, asked: OneLoad) -> object:
+    return forebay.loads.resume(asked.id)
+
+
+def _cancel_load(forebay: Forebay, asked: OneLoad) -> object:
+    return forebay.loads.cancel(asked.id)
+
+
 ENDPOINTS = (
     Endpoint("GET", "status", Nothing, _status, "What waits, what fails, how full the tiers are."),
     Endpoint("GET", "stat", OnePath, _stat, "Everything known of one object."),
     Endpoint("GET", "ls", Listing, _ls, "What is at a path, and how much of it is close at hand."),
     Endpoint("GET", "persist", Some, _waiting, "What waits for its under store."),
     Endpoint("POST", "persist", Run, _persist, "Persist now what only the cache holds."),
+    Endpoint("POST", "free", Run, _free, "Let go of cached bytes that an under store has, too."),
+    Endpoint("GET", "loads", Nothing, _loads, "All load jobs, the newest first."),
+    Endpoint("GET", "load", OneLoad, _load, "One load job, and what it could not bring."),
+    Endpoint("POST", "load", NewLoad, _begin_load, "Begin a load job."),
+    Endpoint("POST", "load/paths", LoadList, _add_to_load, "Add to the list of a load job."),
+    Endpoint("POST", "load/pause", OneLoad, _pause_load, "Stop a load job where it is."),
+    Endpoint("POST", "load/resume", OneLoad, _resume_load, "Let a load job go on, or retry."),
+    Endpoint("POST", "load/cancel", OneLoad, _cancel_load, "End a load job and forget it."),
 )

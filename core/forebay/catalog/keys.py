@@ -28,6 +28,7 @@ LEASES = b"e"
 READS = b"r"
 MOUNTED = b"M"
 SEEN = b"a"
+LOADS = b"J"
 
 
 class Location(NamedTuple):
@@ -177,3 +178,18 @@ def seen_row(owner: int) -> bytes:
 def deleted_row(bucket_id: int) -> bytes:
     """Name the note of the last delete in a bucket."""
     return b"x" + number(bucket_id)
+
+
+def load_row(load_id: int) -> bytes:
+    """Name a load job."""
+    return LOADS + number(load_id)
+
+
+def load_list_row(load_id: int, place: int) -> bytes:
+    """Name path number `place` of a load job that goes by a list."""
+    return b"K" + number(load_id) + number(place)
+
+
+def load_failure_row(load_id: int, path: str) -> bytes:
+    """Name the note of what a load job could not bring."""
+    return b"F" + number(load_id) + path.encode()

@@ -215,6 +215,45 @@ class Seen(Row, frozen=True):
     host: str = ""
 
 
+class Load(Row, frozen=True):
+    """A load job: everything below `path`, or the `listed` paths of its list; times in ms.
+
+    `state` is FILLING (the list still comes), RUNNING, PAUSED, DONE or CANCELLED. `cursor` is
+    the path (or number in the list) up to which all is settled; the counters tell of what is
+    settled, `ahead` the bytes fetched beyond it. `total` and `total_size` are known once
+    `counted`. `failed` objects are rows of their own, tried again when all else is done
+    (`retrying`). `owner` is the process at work; `reason` says why it waits or stopped.
+    """
+
+    id: int
+    path: str
+    created: int
+    state: str
+    owner: int = 0
+    cursor: str = ""
+    listed: int = 0
+    counted: bool = False
+    total: int = 0
+    total_size: int = 0
+    objects: int = 0
+    fetched: int = 0
+    present: int = 0
+    present_size: int = 0
+    failed: int = 0
+    ahead: int = 0
+    retrying: bool = False
+    reason: str = ""
+    updated: int = 0
+    ended: int = 0
+
+
+class LoadFailure(Row, frozen=True):
+    """Why a load job could not bring an object, and how often it tried."""
+
+    reason: str
+    attempts: int = 1
+
+
 R = TypeVar("R", bound=Row)
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {}

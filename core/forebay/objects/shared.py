@@ -41,6 +41,7 @@ class Shared:
     owner: Owner
     trash_waits: threading.Event = field(default_factory=threading.Event)
     jobs_wait: threading.Event = field(default_factory=threading.Event)
+    loads_wait: threading.Event = field(default_factory=threading.Event)
     void_waits: threading.Event = field(default_factory=threading.Event)
     """Set when mounts have changed: records of what is not mounted any more may be swept."""
     absences: Absences = field(default_factory=Absences)

@@ -1,0 +1,288 @@
+"""``forebay load``, ``loads`` and ``free`` against a running gateway."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forebay.config import MountConfig
+from forebay.server.gateway import Gateway
+from forebay.testing.faults import Around, UnderStoreLayer
+from forebay.types import WriteType
+
+BODY = b"x" * 20_000
+
+
+class Slow(Around):
+    """Counts what is opened, and takes its time over it."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.opened = []
+        self.pause = 0.0
+        self.bad = set()
+
+    def open(self, key, /, *given, **options):
+        from forebay.errors import StorageError
+
+        self.opened.append(key)
+        if key in self.bad:
+            raise StorageError(f"{key} is bad")
+        time.sleep(self.pause)
+        return self.inner.open(key, *given, **options)
+
+
+@pytest.fixture
+def layer():
+    return UnderStoreLayer(Slow)
+
+
+@pytest.fixture
+def operator(make_gateway, layer, root, operate):
+    mounts = {"/": MountConfig("/", root, write_type=WriteType.THROUGH)}
+    gateway = make_gateway(mounts=mounts, plugins=[layer])
+    s3 = gateway.client("tester")
+    s3.create_bucket(Bucket="lake")
+    for number in range(30):
+        s3.put_object(Bucket="lake", Key=f"a/{number:03}", Body=BODY)
+    return operate(gateway)
+
+
+def test_load_brings_a_prefix_and_stat_tells_the_truth(operator, layer):
+    said = operator.run("load", "s3://lake/a")
+    assert re.fullmatch(
+        r"load \d+ is DONE: 30 objects, 585\.9 KiB, of that 585\.9 KiB fetched, "
+        r"0 objects were there\n",
+        said,
+    )
+    assert len(layer.stores[0].opened) == 30
+    assert operator.json("stat", "s3://lake/a/007")["held"]["place"] == "pages"
+    assert "30 objects were there" in operator.run("load", "s3://lake/a")
+    assert len(layer.stores[0].opened) == 30
+    rows = operator.run("loads").splitlines()
+    assert [row.split()[1:4] for row in rows[1:]] == [["DONE", "100%", "30"]] * 2
+
+
+def test_load_by_a_list_from_a_file(operator, tmp_path, layer):
+    listed = tmp_path / "hot.txt"
+    listed.write_text("# hot\ns3://lake/a/001\n\n/lake/a/002\n")
+    assert "2 objects" in operator.run("load", "--from-list", listed)
+    assert sorted(layer.stores[0].opened) == ["lake/a/001", "lake/a/002"]
+
+
+def test_a_list_with_a_bad_path_leaves_no_job(operator, tmp_path):
+    listed = tmp_path / "hot.txt"
+    listed.write_text("s3://lake/a/001\nlake/a/002\n")
+    assert "did you mean s3://lake/a/002" in operator.run("load", "--from-list", listed, status=2)
+    for _ in range(100):
+        if operator.json("loads") == {"loads": []}:
+            break
+        time.sleep(0.1)
+    assert operator.json("loads") == {"loads": []}
+
+
+def test_failures_are_listed_and_can_be_tried_again(operator, layer):
+    layer.stores[0].bad = {"lake/a/003"}
+    said = operator.run("load", "s3://lake", status=1)
+    assert "s3://lake/a/003: StorageError: lake/a/003 is bad" in said
+    number = re.search(r"forebay load --resume (\d+)", said)[1]
+    layer.stores[0].bad = set()
+    answer = operator.json("load", "--resume", number)
+    assert (answer["load"]["objects"], answer["load"]["failed"]) == (30, 0)
+    assert answer["failures"] == []
+
+
+def test_a_job_is_left_to_the_server_and_cancelled(operator):
+    said = operator.run("load", "s3://lake", "--detach")
+    number = re.search(r"load (\d+) is RUNNING", said)[1]
+    assert "is CANCELLED" in operator.run("load", "--cancel", number)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "give one of PATH, --from-list FILE, --resume ID and --cancel ID"),
+        (["s3://lake", "--resume", "1"], 2, "give one of"),
+        (["lake/a"], 2, "did you mean s3://lake/a"),
+        (["s3://lak"], 1, "did you mean lake"),
+        (["--resume", "99"], 2, "there is no load 99"),
+        (["--resume", "x"], 2, "not a valid integer"),
+        (["--from-list", "/none"], 2, "/none"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(operator, arguments, status, says):
+    assert says in operator.run("load", *arguments, status=status)
+
+
+def test_free_lets_copies_go_and_says_what_it_kept(operator, layer):
+    operator.run("load", "s3://lake")
+    s3 = operator.gateway.client("tester")
+
+    def kept(request, **_):
+        request.headers["x-forebay-write-type"] = "MUST_CACHE"
+
+    s3.meta.events.register("before-sign.s3.PutObject", kept)
+    s3.put_object(Bucket="lake", Key="kept", Body=b"k")
+    said = operator.run("free", "s3://lake")
+    assert said == (
+        "freed 585.9 KiB of 30 objects\n"
+        "kept 1 objects (1 B) that no under store has yet, like s3://lake/kept; "
+        "`forebay persist` moves them\n"
+    )
+    assert operator.json("free", "/")["objects"] == 0
+    assert operator.json("stat", "s3://lake/a/000")["held"]["place"] == "nowhere"
+    assert "is no path" in operator.run("free", "lake", status=2)
+
+
+def command(operator, *arguments):
+    """Run a command as a process of its own, so that it can be interrupted."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "forebay", *arguments],
+        env={
+            **os.environ,
+            "FOREBAY_SERVER": operator.server.url,
+            "FOREBAY_ADMIN_TOKEN": operator.server.token,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
+    watched = layer.stores[0]
+    watched.pause = 0.2
+    with command(operator, "load", "s3://lake") as loading:
+        while len(watched.opened) < 8:
+            assert loading.poll() is None
+            time.sleep(0.01)
+        loading.send_signal(signal.SIGINT)
+        _, said = loading.communicate(timeout=60)
+    assert loading.returncode == 130
+    number = re.search(r"is paused after .*; go on with `forebay load --resume (\d+)`", said)[1]
+    watched.pause = 0.0
+    assert "is DONE: 30 objects" in operator.run("load", "--resume", number)
+    assert len(set(watched.opened)) == 30
+    assert operator.json("stat", "s3://lake/a/029")["held"]["size"] == len(BODY)
+
+
+# --- a server that is killed ------------------------------------------------------------------
+
+
+class Origin:
+    """A second Forebay as S3, through a proxy of one under store, that counts what is read."""
+
+    def __init__(self, folder, objects, size):
+        (folder / "bucket").mkdir(parents=True)
+        for number in range(objects):
+            (folder / "bucket" / f"{number:05}").write_bytes(os.urandom(16) * (size // 16))
+        self.layer = UnderStoreLayer(Slow)
+        self.gateway = Gateway(folder, state=folder.parent / "origin-state", plugins=[self.layer])
+
+    @property
+    def read(self):
+        return [key for key in self.layer.stores[0].opened if key.startswith("bucket/")]
+
+
+def serve(tmp_path, origin):
+    """Start a server in a process of its own, over the origin."""
+    options = (
+        f'{{ endpoint_url = "{origin.gateway.url}", region = "us-east-1", '
+        'access_key_id = "tester", secret_access_key = "any" }'
+    )
+    (tmp_path / "forebay.toml").write_text(
+        f"""
+state = "state"
+durability = "process"
+[server]
+listen = "127.0.0.1:0"
+workers = 2
+[[cache.tiers]]
+name = "SSD"
+path = "pages"
+capacity = "1 GiB"
+[mounts."/"]
+under = "s3://bucket"
+options = {options}
+[mounts."/lake"]
+under = "s3://bucket"
+options = {options}
+"""
+    )
+    with (tmp_path / "log").open("a") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "forebay", "serve", "--config", str(tmp_path / "forebay.toml")],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "state" / "endpoint").exists():
+        assert server.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return server
+
+
+def ask(tmp_path, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "forebay", *arguments, "--config", str(tmp_path / "forebay.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("objects", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_load_goes_on_when_its_server_was_killed(tmp_path, objects):
+    """Done-when: progress, interrupted, resumed; afterwards stat tells the truth."""
+    origin = Origin(tmp_path / "origin", objects, 20_000)
+    with origin.gateway:
+        server = serve(tmp_path, origin)
+        origin.layer.stores[0].pause = 0.02
+        job = json.loads(ask(tmp_path, "load", "s3://lake", "--detach", "--json"))
+        deadline = time.monotonic() + 300
+        while len(origin.read) < objects // 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for pid in [server.pid, *children(server.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        server.wait()
+        (tmp_path / "state" / "endpoint").unlink()
+        before = len(origin.read)
+        assert before < objects, "it was killed in the middle"
+        origin.layer.stores[0].pause = 0.0
+        server = serve(tmp_path, origin)
+        try:
+            deadline = time.monotonic() + 600
+            while True:
+                found = json.loads(ask(tmp_path, "loads", "--json"))["loads"]
+                if found[0]["state"] == "DONE":
+                    break
+                assert time.monotonic() < deadline, found
+                time.sleep(0.5)
+            assert [one["id"] for one in found] == [job["id"]]
+            assert (found[0]["objects"], found[0]["failed"]) == (objects, 0)
+            # What was under way when it died came twice at most; what was settled once.
+            assert set(origin.read) == {f"bucket/{n:05}" for n in range(objects)}
+            assert len(origin.read) - objects <= 40
+            listed = ask(tmp_path, "ls", "s3://lake", "--json").splitlines()
+            entries = [json.loads(line) for line in listed]
+            assert len(entries) == objects
+            assert {(one["place"], one["held"]) for one in entries} == {("pages", 20_000)}
+        finally:
+            server.terminate()
+            server.wait(60)
