@@ -42,8 +42,8 @@ class MountState:
     """A mount as an operator sees it.
 
     `options` are shown with ``…`` in place of secrets. `reason` says why its under store is
-    not open, "" when it is. `since` is when it came at run time (ms since 1970), 0 for a
-    configured one.
+    not open, or has not answered since the start; "" when it has. `since` is when it came at
+    run time (ms since 1970), 0 for a configured one.
     """
 
     config: MountConfig
@@ -94,8 +94,8 @@ class Mounting:
 
     def _state(self, place: Place) -> MountState:
         reason = ""
-        if place.store is None:
-            reason = place.opener.reason if place.opener else "it is being opened"
+        if place.opener is not None:
+            reason = place.opener.silent if place.store else place.opener.reason
         options = place.config.options
         if place.row is not None:
             # As they were asked for: references to secrets stay references.

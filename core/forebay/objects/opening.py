@@ -16,6 +16,8 @@ from forebay.types import Attributes, ByteRange, Capabilities, CommonPrefix, Obj
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the second try, doubled for each, with jitter, up to the longest."""
+NOT_THERE = ".forebay-asks-whether-you-answer"
+"""A key that no store has, for asking whether it answers at all."""
 
 
 class UnreachableStore:
@@ -71,7 +73,9 @@ class Opener:
     """Opens the under store of the mount at `path`, and tries again while that fails.
 
     `tried` is set after the first attempt; `store` is then there, or `fault` says why it is
-    not. `on_open` is called, on the thread of the opener, when an attempt succeeded.
+    not. `on_open` is called, on the thread of the opener, when an attempt succeeded. A store
+    behind a network is then asked until it has answered once, so that the log of a start says
+    what is down; requests do not wait for that.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Opener:
         self.tried = threading.Event()
         self.store: UnderStore | None = None
         self.fault: Exception | None = None
+        self.silent = ""
+        """Why an open store has not answered yet."""
         self._path = path
         self._open_store = open_store
         self._on_open = on_open
@@ -123,7 +129,7 @@ class Opener:
 
     def _run(self) -> None:
         pause, told = FIRST_PAUSE, ""
-        while not self._attempt():
+        while (store := self._attempt()) is None:
             reason = self.reason
             first, told = reason != told, reason
             # A fault of the configuration at start is the caller's to tell.
@@ -136,21 +142,45 @@ class Opener:
         if self.tried.is_set() and not self._stopping.is_set():
             log.info("the under store of %s is open now", self._path)
         self.tried.set()
-        self._on_open()
+        if not self._stopping.is_set():
+            self._on_open()
+            if store.capabilities.persistent and not store.capabilities.local_files:
+                self._ask(store)
 
-    def _attempt(self) -> bool:
+    def _attempt(self) -> UnderStore | None:
         try:
             store = self._open_store()
         # A plugin may fail in any way; whoever waits decides what it means.
         except Exception as fault:
             self.fault = fault
-            return False
+            return None
         with self._lock:
             if not self._stopping.is_set():
                 self.store, self.fault = store, None
-                return True
+                return store
         store.close()
-        return True
+        return store
+
+    def _ask(self, store: UnderStore) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            try:
+                store.head(NOT_THERE)
+            except Unavailable as failure:
+                if not self.silent:
+                    log.warning("the under store of %s does not answer: %s", self._path, failure)
+                self.silent = f"the under store of {self._path} does not answer: {failure}"
+            except Exception as answer:
+                # NotFound, or a refusal: requests will hear it themselves.
+                log.debug("the under store of %s answers: %r", self._path, answer)
+                break
+            else:
+                break
+            self._stopping.wait(pause * random.uniform(0.75, 1.0))
+            pause = min(pause * 2, LONGEST_PAUSE)
+        if self.silent:
+            log.info("the under store of %s answers now", self._path)
+            self.silent = ""
 
 
 def first_tries(openers: list[Opener], patience: float) -> list[Exception]:

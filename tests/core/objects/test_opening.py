@@ -10,7 +10,8 @@ from forebay.errors import ConfigurationError, Unavailable
 from forebay.objects import opening
 from forebay.objects.opening import Opener, UnreachableStore, first_tries, told
 from forebay.streams import BytesReader
-from forebay.types import Attributes
+from forebay.testing.faults import Around
+from forebay.types import Attributes, Capabilities
 from forebay_memory.under import MemoryUnderStore
 
 LONG = 60.0  # for a loaded machine; nothing waits for so long when all is well
@@ -91,6 +92,47 @@ def test_an_attempt_that_hangs_holds_nobody_up_and_closes_what_it_opens_late():
     opener.stop()
     hanging.set()
     assert reluctant.closed.wait(LONG)
+
+
+class Silent(Around):
+    """A store behind a network that answers when the n-th question has come."""
+
+    capabilities = Capabilities(shared_between_processes=True)
+
+    def __init__(self, n):
+        super().__init__(MemoryUnderStore())
+        self.n, self.asked = n, 0
+        self.answered = threading.Event()
+
+    def head(self, key, /):
+        self.asked += 1
+        if self.asked < self.n:
+            raise Unavailable("no route")
+        self.answered.set()
+        return self.inner.head(key)
+
+
+def test_the_log_of_a_start_says_which_store_is_silent(caplog):
+    caplog.set_level("INFO", "forebay.objects")
+    silent, opened = Silent(3), threading.Event()
+    opener = Opener("/a", lambda: silent, opened.set)
+    assert opened.wait(LONG)  # it is put to use without waiting for an answer
+    assert silent.answered.wait(LONG)
+    opener.stop(LONG)
+    assert (silent.asked, opener.silent) == (3, "")
+    assert caplog.text.count("the under store of /a does not answer: no route") == 1
+    assert caplog.text.count("the under store of /a answers now") == 1
+
+
+def test_a_silent_store_can_be_given_up(caplog):
+    silent = Silent(1_000_000)
+    opener = Opener("/a", lambda: silent)
+    while not opener.silent:
+        assert opener.wait(LONG)
+    opener.stop(LONG)
+    asked = silent.asked
+    assert not opener._thread.is_alive()
+    assert silent.asked == asked
 
 
 @pytest.mark.parametrize(
