@@ -38,7 +38,7 @@ bench: $(TESTED) ## Measure; prints figures, judges nothing
 lint: $(TESTED) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core plugins
+	$(BIN)/mypy core plugins examples/third_party/forebay_example
 
 docs: $(READY) ## Write the generated parts of docs/ again
 	$(BIN)/python -m forebay.cli.documents docs

@@ -69,7 +69,11 @@ class ForebayMachine(RuleBasedStateMachine):
     """A Forebay over one under store, and the model of it.
 
     A subclass overrides `uri`, and says which catalog and tier stand in front of the store.
+    A class that inherits the subclass's `TestCase`, with ``settings = ForebayMachine.histories``,
+    is its test.
     """
+
+    histories = profile
 
     catalog_kind = "sqlite"
     tier_kind = "disk"
