@@ -246,6 +246,20 @@ class MountConfig(Guarded, frozen=True):
             default="1s",
         ),
     ] = 1.0
+    pin: Annotated[bool, key("Keep what is cached of the mount, as far as there is room.")] = False
+    ttl: Annotated[
+        float | None,
+        key(
+            "Time after which an object of the mount is freed or deleted.",
+            parse=parse_time,
+            kind="time",
+            default="none",
+        ),
+    ] = None
+    ttl_action: Annotated[
+        Literal["free", "delete"],
+        key("Whether `ttl` drops the cached copy, or the object in the under store as well."),
+    ] = "free"
     read_only: Annotated[bool, key("Refuse every write and delete below the mount.")] = False
     allow_requested_types: Annotated[
         bool, key("Let clients choose by `x-forebay-write-type` and `x-forebay-delete-type`.")

@@ -23,6 +23,7 @@ from forebay.errors import StorageError
 from forebay.events import PageCorrupt
 from forebay.objects.buckets import Buckets
 from forebay.objects.delete import Deletes
+from forebay.objects.expiry import Expiry
 from forebay.objects.explain import Explain
 from forebay.objects.free import Free
 from forebay.objects.housekeeping import Housekeeping, evictable
@@ -34,6 +35,7 @@ from forebay.objects.mounting import Mounting
 from forebay.objects.mounts import Mounts
 from forebay.objects.owners import Owner
 from forebay.objects.persist import Persist, PersistWorkers
+from forebay.objects.pins import Pins
 from forebay.objects.read import Reads
 from forebay.objects.recovery import Recovered
 from forebay.objects.recovery import recover as settle_dead
@@ -103,9 +105,12 @@ class Forebay:
         self.persist = Persist(shared, self.reads, self.writes)
         self.unpersisted = Unpersisted(shared, self.buckets)
         self.free = Free(shared, self.buckets)
+        self.pins = Pins(shared, self.buckets)
+        shared.pinned = self.pins.pins_segment
+        self.explain = Explain(shared, self.buckets, self.listings, self.unpersisted, self.pins)
+        self._expiry = Expiry(shared, self.pins, self.free, self.deletes)
         self.loads = Loads(shared, self.buckets)
         self.loading = Loading(shared, self.buckets, self.listings, self.reads)
-        self.explain = Explain(shared, self.buckets, self.listings, self.unpersisted)
         self.housekeeping = Housekeeping(shared, self.uploads)
         self._workers = PersistWorkers(shared, self.persist)
 
@@ -142,6 +147,7 @@ class Forebay:
         self.housekeeping.start()
         self._workers.start()
         self.loading.start()
+        self._expiry.start()
         self.hooks.startup(forebay=self)
 
     def before_close(self, end: Callable[[], object]) -> None:
@@ -156,6 +162,7 @@ class Forebay:
                 self._started = False
                 self.hooks.shutdown(forebay=self)
         finally:
+            self._expiry.stop()
             self.loading.stop()
             self._workers.stop()
             self.housekeeping.stop()

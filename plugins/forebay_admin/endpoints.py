@@ -49,6 +49,14 @@ class Run(Arguments, frozen=True):
     after: str = ""
 
 
+class TimeToLive(Arguments, frozen=True):
+    """How long what is below a path lives, in seconds (0: for ever), and what happens then."""
+
+    path: str
+    ttl: float
+    action: str = "free"
+
+
 class OneLoad(Arguments, frozen=True):
     """The number of a load job."""
 
@@ -109,6 +117,22 @@ def _free(forebay: Forebay, asked: Run) -> object:
     return forebay.free.free(asked.path, asked.after)
 
 
+def _rules(forebay: Forebay, _: Nothing) -> object:
+    return {"rules": forebay.pins.list()}
+
+
+def _pin(forebay: Forebay, asked: OnePath) -> object:
+    return forebay.pins.pin(asked.path)
+
+
+def _unpin(forebay: Forebay, asked: OnePath) -> object:
+    return forebay.pins.unpin(asked.path)
+
+
+def _ttl(forebay: Forebay, asked: TimeToLive) -> object:
+    return forebay.pins.set_ttl(asked.path, asked.ttl, asked.action)
+
+
 def _loads(forebay: Forebay, _: Nothing) -> object:
     return {"loads": forebay.loads.list()}
 
@@ -152,4 +176,8 @@ ENDPOINTS = (
     Endpoint("POST", "load/pause", OneLoad, _pause_load, "Stop a load job where it is."),
     Endpoint("POST", "load/resume", OneLoad, _resume_load, "Let a load job go on, or retry."),
     Endpoint("POST", "load/cancel", OneLoad, _cancel_load, "End a load job and forget it."),
+    Endpoint("GET", "rules", Nothing, _rules, "All pins and times to live."),
+    Endpoint("POST", "pin", OnePath, _pin, "Let the cache keep what is below a path."),
+    Endpoint("POST", "unpin", OnePath, _unpin, "Take a pin back."),
+    Endpoint("POST", "ttl", TimeToLive, _ttl, "Give what is below a path a time to live."),
 )

@@ -99,6 +99,11 @@ def stat(server: Server, as_json: bool, path: str) -> None:
     rows += [(f"  on {tier}", size(count)) for tier, count in held["tiers"].items()]
     if held["place"] == "pages":
         rows.append(("  held", share(held["size"], answer["size"])))
+    if answer["pinned_by"]:
+        rows.append(("pinned", f"by {answer['pinned_by']}"))
+    if answer["expires"]:
+        what = {"free": "freed", "delete": "deleted"}[answer["expires_action"]]
+        rows.append((what, f"after {when(answer['expires'])} UTC, by {answer['expires_by']}"))
     if answer["parts"]:
         rows.append(("parts", str(answer["parts"])))
     for title in ("headers", "metadata", "tags", "checksums"):

@@ -16,6 +16,7 @@ FORMAT = b"!format"
 SEQ = b"!seq"
 DIRTY = b"!dirty"
 MOUNTS = b"!mounts"
+RULES_CHANGED = b"!rules"
 
 TRASH = b"t"
 QUEUE = b"q"
@@ -29,6 +30,7 @@ READS = b"r"
 MOUNTED = b"M"
 SEEN = b"a"
 LOADS = b"J"
+RULES = b"P"
 
 
 class Location(NamedTuple):
@@ -193,3 +195,8 @@ def load_list_row(load_id: int, place: int) -> bytes:
 def load_failure_row(load_id: int, path: str) -> bytes:
     """Name the note of what a load job could not bring."""
     return b"F" + number(load_id) + path.encode()
+
+
+def rule_row(bucket: str, path: str) -> bytes:
+    """Name what an operator wants of a path; by bucket *name*, so that it outlives the bucket."""
+    return RULES + bucket.encode() + b"\x00" + path.encode()

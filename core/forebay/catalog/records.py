@@ -51,7 +51,8 @@ class Record(Row, frozen=True):
     whose segments lie under the object id. `synced` (ms) is when the under store was last asked.
     `local` says that the bytes are read from the under store's own file and never cached.
     `replaced` is, while the object is in no under store, the fingerprint that the store showed
-    under its key, as far as that was known.
+    under its key, as far as that was known. `since` (ms) is when an object that came into the
+    store without us was first seen, 0 for one that was written through us.
     """
 
     object_id: str
@@ -75,6 +76,20 @@ class Record(Row, frozen=True):
     write_type: str = ""
     local: bool = False
     replaced: str | None = None
+    since: int = 0
+
+
+class Rule(Row, frozen=True):
+    """What an operator wants of a path: to stay in the cache, and for how long to be there.
+
+    `pinned` and `ttl` (ms, 0: none) with its `action` (``free`` or ``delete``) are independent;
+    `since` (ms) is when it was pinned: earlier pins have the room.
+    """
+
+    pinned: bool = False
+    ttl: int = 0
+    action: str = "free"
+    since: int = 0
 
 
 class Intent(Row, frozen=True):

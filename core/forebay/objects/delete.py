@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Intent, Record, Whiteout, encode
-from forebay.errors import NotFound, ServiceUnavailable, StorageError, Unavailable
+from forebay.errors import ConditionFailed, NotFound, ServiceUnavailable, StorageError, Unavailable
 from forebay.events import ObjectDeleted
 from forebay.objects import intents
 from forebay.objects.mounts import Mount
@@ -58,13 +58,48 @@ class Deletes:
         shared.track(ObjectDeleted(bucket.name, key, delete_type.value))
         return delete_type
 
-    def _remove(self, bucket: Bucket, key: str, mount: Mount, conditions: WriteConditions) -> None:
-        """Delete in the under store first; when that fails, nothing has changed."""
+    def expire(self, bucket: Bucket, key: str, object_id: str) -> bool:
+        """Delete one version of an object everywhere, and never another; tell whether it went.
+
+        The under store is asked first: what was changed outside is another version. Raises
+        AccessDenied, and ServiceUnavailable when the under store cannot be reached.
+        """
         shared = self._shared
+        mount = shared.mounts.find(bucket.name, key)
+        mount.check_writable()
+        current = look(shared, bucket, key, force=True)
+        if current is None or current.object_id != object_id:
+            return False
+        try:
+            self._remove(bucket, key, mount, WriteConditions(), only=object_id)
+        except ConditionFailed:
+            return False
+        shared.trash_waits.set()
+        shared.track(ObjectDeleted(bucket.name, key, DeleteType.ALLUXIO_AND_UFS.value))
+        return True
+
+    def _remove(
+        self,
+        bucket: Bucket,
+        key: str,
+        mount: Mount,
+        conditions: WriteConditions,
+        *,
+        only: str | None = None,
+    ) -> None:
+        """Delete in the under store first; when that fails, nothing has changed.
+
+        With `only` it has to be this version: raises ConditionFailed where it is not.
+        """
+        shared = self._shared
+
+        def prepare(tx: Transaction, seq: int, current: Record | None) -> None:
+            if only is not None and (current is None or current.object_id != only):
+                raise ConditionFailed("the object was overwritten")
+
         intent = intents.take(
-            shared, bucket, key,
-            mount=mount, conditions=conditions, prepare=lambda tx, seq, current: None,
-        )  # fmt: skip
+            shared, bucket, key, mount=mount, conditions=conditions, prepare=prepare
+        )
         try:
             mount.store.delete(mount.under_key(bucket.name, key))
         except StorageError as failure:

@@ -12,6 +12,7 @@ from forebay.errors import NoSuchKey
 from forebay.objects.buckets import Buckets
 from forebay.objects.listing import ListedObject, Listings
 from forebay.objects.mounts import Mount
+from forebay.objects.pins import Pins
 from forebay.objects.scope import find_bucket, parse_object, parse_scope, path_of
 from forebay.objects.shared import Shared
 from forebay.objects.sync import look
@@ -76,6 +77,10 @@ class Stat:
     persist_attempts: int = 0
     persist_parked: bool = False
     persist_reason: str = ""
+    pinned_by: str = ""
+    expires: int = 0
+    expires_by: str = ""
+    expires_action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +108,18 @@ class Explain:
     """Answers questions of operators; changes nothing, and counts as no use of any page."""
 
     def __init__(
-        self, shared: Shared, buckets: Buckets, listings: Listings, unpersisted: Unpersisted
+        self,
+        shared: Shared,
+        buckets: Buckets,
+        listings: Listings,
+        unpersisted: Unpersisted,
+        pins: Pins,
     ) -> None:
         self._shared = shared
         self._buckets = buckets
         self._listings = listings
         self._unpersisted = unpersisted
+        self._pins = pins
 
     def status(self) -> Status:
         """Tell how the whole is; takes time in proportion to what waits."""
@@ -137,6 +148,7 @@ class Explain:
             return catalog.segments(snapshot, record), job
 
         refs, job = shared.catalog.read(read)
+        wanted = self._pins.for_object(bucket.name, key)
         return Stat(
             path=path_of(bucket.name, key),
             size=record.size,
@@ -159,6 +171,10 @@ class Explain:
             persist_attempts=job.attempts if job else 0,
             persist_parked=job.parked if job else False,
             persist_reason=job.reason if job else "",
+            pinned_by=wanted.pinned_by,
+            expires=wanted.expires(record),
+            expires_by=wanted.ttl_by,
+            expires_action=wanted.action if wanted.ttl else "",
         )
 
     def listing(

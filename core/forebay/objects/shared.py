@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from forebay.cache.cache import Cache
@@ -45,6 +46,8 @@ class Shared:
     void_waits: threading.Event = field(default_factory=threading.Event)
     """Set when mounts have changed: records of what is not mounted any more may be swept."""
     absences: Absences = field(default_factory=Absences)
+    pinned: Callable[[str], bool] = lambda segment: False
+    """Tells whether an operator wants a segment to stay in the cache."""
     unsettled: list[tuple[Bucket, str, Intent]] = field(default_factory=list)
     """Intents of this process whose store did not answer; housekeeping asks again."""
 

@@ -191,6 +191,7 @@ def derive(shared: Shared, mount: Mount, info: ObjectInfo) -> Record:
         fingerprint=info.fingerprint,
         synced=now_ms(),
         local=mount.local_files,
+        since=now_ms(),
     )
 
 
