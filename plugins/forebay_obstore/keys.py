@@ -10,6 +10,9 @@ from forebay_obstore.uri import AZURE, S3
 LONGEST = 1024
 """Bytes of UTF-8 that a key may have in every one of the stores."""
 
+MARK = "!forebay-folder"
+"""What a folder marker ``x/`` is called in its folder where the library alone carries."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ON_AZURE = re.compile(r"[\\\ufffe\uffff]")
 _UNSENT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -44,21 +45,42 @@ class Library:
         """Tell whether `key` arrives at the store as it is."""
         return keys.is_plain(key, self._provider)
 
+    def _path(self, key: str) -> str:
+        """Give the name that the store is told. Raises InvalidKey."""
+        if key.endswith("/") and self._provider != S3:
+            path = f"{key}{keys.MARK}"
+        else:
+            path = key
+            if key.endswith(f"/{keys.MARK}"):
+                raise InvalidKey(f"{key!r} is the name of a folder's marker")
+        if not self.takes(path):
+            raise InvalidKey(f"{key!r}: the library changes names like that")
+        return path
+
     # --- looking ---------------------------------------------------------------------
 
     def head(self, key: str, /, *, tags: bool = True) -> ObjectInfo:
-        """Tell of one object, or of the marker ``x/`` if it has no bytes. Raises NotFound."""
-        if not self.takes(key):
-            return self._marker(key)
-        with faults.Translated(key):
-            found = obstore.get(self._store, key, options={"head": True})
-            return self._told(found.meta, key, found.attributes)
+        """Tell of one object. Raises NotFound."""
+        try:
+            path = self._path(key)
+        except InvalidKey as error:
+            raise NotFound(str(error)) from error
+        try:
+            with faults.Translated(key):
+                found = obstore.get(self._store, path, options={"head": True})
+                return self._told(found.meta, key, found.attributes)
+        except NotFound:
+            if not key.endswith("/"):
+                raise
+            return self._foreign_marker(key)
 
     def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
         """Get bytes of the version with `etag`, in one request. Raises Unreadable."""
         with faults.Translated(key):
             found = obstore.get(
-                self._store, key, options={"range": (start, stop), "if_match": quoted(etag)}
+                self._store,
+                self._path(key),
+                options={"range": (start, stop), "if_match": quoted(etag)},
             )
         if bare(found.meta["e_tag"]) != etag:
             raise PreconditionFailed(f"{key!r} is another version")
@@ -116,8 +138,9 @@ class Library:
                 found = obstore.list(
                     self._store, directory or None, offset=offset, chunk_size=_PAGE
                 )
+                ahead: set[str] = set()
                 for page in found:
-                    yield self._named(page)
+                    yield list(self._in_order(self._named(page), after, ahead))
         except InvalidKey as error:
             raise StorageError(
                 f"an object here has a name the library cannot read: {error}"
@@ -134,12 +157,43 @@ class Library:
         named: list[ObjectInfo] = []
         for meta in page:
             path = meta["path"]
+            if path.endswith(f"/{keys.MARK}"):
+                path = path.removesuffix(keys.MARK)
             # Where both are there the marker is the later one.
-            marker = path in markers and bool(
+            elif path in markers and (
                 (named and named[-1].key >= path) or not self._is_object(path)
-            )
-            named.append(self._told(meta, f"{path}/" if marker else path, None))
+            ):
+                path = f"{path}/"
+            named.append(self._told(meta, path, None))
         return named
+
+    def _in_order(
+        self, page: Iterable[ObjectInfo], after: str, ahead: set[str]
+    ) -> Iterator[ObjectInfo]:
+        """Give the markers that the store has behind other names of their folders before those."""
+        for info in page:
+            cut = info.key.find("/")
+            while cut >= 0:
+                folder = info.key[: cut + 1]
+                if folder == info.key:
+                    if folder not in ahead:
+                        yield info
+                    ahead.discard(folder)
+                elif info.key[cut + 1 :] < keys.MARK and folder not in ahead:
+                    ahead.add(folder)
+                    if folder > after and (marker := self._marker(folder)) is not None:
+                        yield marker
+                cut = info.key.find("/", cut + 1)
+            if not info.key.endswith("/"):
+                yield info
+
+    def _marker(self, folder: str) -> ObjectInfo | None:
+        try:
+            with faults.Translated(folder):
+                meta = obstore.head(self._store, self._path(folder))
+        except NotFound:
+            return None
+        return self._told(meta, folder, None)
 
     def _is_object(self, path: str) -> bool:
         try:
@@ -154,9 +208,9 @@ class Library:
             page = next(iter(obstore.list(self._store, path, chunk_size=1)), ())
         return any(meta["path"] == path for meta in page)
 
-    def _marker(self, key: str) -> ObjectInfo:
+    def _foreign_marker(self, key: str) -> ObjectInfo:
         path = key.removesuffix("/")
-        if key.endswith("/") and self.takes(path):
+        if self.takes(path):
             with faults.Translated(key):
                 for page in obstore.list(self._store, path, chunk_size=1):
                     for meta in page:
@@ -169,15 +223,15 @@ class Library:
 
     def put(self, key: str, content: bytes, attributes: Attributes, condition: Condition, /) -> str:
         """Put an object in one request; give its ETag."""
-        self._expect(key)
+        path = self._path(key)
         with faults.Translated(key):
             try:
                 done = obstore.put(
                     self._store,
-                    key,
+                    path,
                     content,
                     use_multipart=False,
-                    mode=self._mode(key, condition),
+                    mode=self._mode(path, condition),
                     attributes=native.to_library(self._provider, attributes),
                 )
             except FileNotFoundError as error:
@@ -212,13 +266,13 @@ class Library:
         """Put an object in parts; give its ETag. Raises NotSupported for a condition."""
         if condition:
             raise NotSupported(f"{key!r}: the library has no conditional upload in parts")
-        self._expect(key)
+        path = self._path(key)
         watched = _Watched(blocks)
         try:
             with faults.Translated(key):
                 done = obstore.put(
                     self._store,
-                    key,
+                    path,
                     watched,
                     use_multipart=True,
                     chunk_size=part_size(size),
@@ -231,23 +285,18 @@ class Library:
             raise
         return bare(done["e_tag"])
 
-    def _expect(self, key: str) -> None:
-        if not self.takes(key):
-            raise InvalidKey(f"{key!r}: the library cannot put an object of that name")
-
     def delete(self, key: str, /) -> None:
-        """Remove an object; a missing one is success. Raises InvalidKey for a marker."""
-        if not self.takes(key):
-            try:
-                self._marker(key)
-            except NotFound:
-                return
-            raise InvalidKey(f"{key!r}: the library cannot remove an object of that name")
+        """Remove an object; a missing one is success. Raises InvalidKey for others' markers."""
         try:
-            with faults.Translated(key):
-                obstore.delete(self._store, key)
-        except NotFound:
-            return
+            path = self._path(key)
+        except InvalidKey:
+            return  # there can be none
+        with suppress(NotFound), faults.Translated(key):
+            obstore.delete(self._store, path)
+        if key.endswith("/"):
+            with suppress(NotFound):
+                self._foreign_marker(key)
+                raise InvalidKey(f"{key!r}: the library cannot remove an object of that name")
 
 
 def _just_before(prefix: str) -> str:

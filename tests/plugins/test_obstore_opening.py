@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from forebay.errors import ConfigurationError, InvalidKey
 from forebay.types import Attributes
 from forebay_obstore import attributes, carrier, faults, keys, library, s3
 from forebay_obstore.opening import open_store
-from forebay_obstore.options import Patience, S3Address, patience_of, s3_address
+from forebay_obstore.options import OPTIONS, Patience, S3Address, patience_of, s3_address
 from forebay_obstore.uri import AZURE, GCS, PROVIDERS, S3, Place, parse
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
@@ -195,6 +196,14 @@ def test_environment_has_the_word_where_the_options_have_none(monkeypatch):
     assert (found.base, found.region) == ("http://general/lake", "eu-north-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://special")
     assert s3_address(Place(S3, "lake"), {"region": "x"}).base == "http://special/lake"
+
+
+@pytest.mark.parametrize("name", sorted({name for table in OPTIONS.values() for name in table}))
+def test_every_option_is_documented(name):
+    page = Path(__file__).parents[2] / "docs" / "under-stores.md"
+    section = page.read_text().partition("## Object stores")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert name == "durability" or any(f"`{name}`" in row for row in rows)
 
 
 # --- keys --------------------------------------------------------------------------------

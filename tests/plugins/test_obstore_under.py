@@ -37,6 +37,7 @@ from forebay.testing.under_listing import ListingTests
 from forebay.types import Attributes, ByteRange
 from forebay_obstore import s3
 from forebay_obstore.carrier import PART
+from forebay_obstore.keys import MARK
 from forebay_obstore.opening import open_store
 from forebay_obstore.options import Patience
 from forebay_obstore.wire import Wire
@@ -556,7 +557,7 @@ def test_library_alone_carries_plain_keys(gs):
     assert names(gs.list()) == []
 
 
-@pytest.mark.parametrize("key", ["a/", "/a", "a//b", "..", "a/./b", "\n"])
+@pytest.mark.parametrize("key", ["/", "/a", "a//b", "..", "a/./b", "\n", f"a/{MARK}"])
 def test_library_alone_refuses_what_it_would_mangle(gs, key):
     with pytest.raises(InvalidKey):
         put(gs, key, b"x")
@@ -564,6 +565,23 @@ def test_library_alone_refuses_what_it_would_mangle(gs, key):
         gs.head(key)
     gs.delete(key)
     assert names(gs.list()) == []
+
+
+def test_folder_markers_are_kept_under_a_name_of_their_own(gs):
+    for key in ("d/", "d/ low", "d/!", "d/x", "d/x/ y/", "e/"):
+        put(gs, key, b"of " + key.encode())
+    stored = [one["Key"] for one in gs.client.list_objects_v2(Bucket=gs.bucket)["Contents"]]
+    assert stored == [
+        f"pre/{name}"
+        for name in ("d/ low", "d/!", f"d/{MARK}", "d/x", f"d/x/ y/{MARK}", f"e/{MARK}")
+    ]
+    assert names(gs.list()) == ["d/", "d/ low", "d/!", "d/x", "d/x/ y/", "e/"]
+    assert names(gs.list("d/", start_after="d/")) == ["d/ low", "d/!", "d/x", "d/x/ y/"]
+    assert names(gs.list(delimiter="/")) == ["d/", "e/"]
+    assert read(gs, "d/x/ y/") == b"of d/x/ y/"
+    for key in ("d/", "e/", "d/x/ y/", "d/x/"):
+        gs.delete(key)
+    assert names(gs.list()) == ["d/ low", "d/!", "d/x"]
 
 
 def test_markers_that_others_made_are_shown_with_their_slash(gs):
