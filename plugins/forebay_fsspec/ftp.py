@@ -1,0 +1,246 @@
+"""Files over FTP, by the connections of fsspec's file system, each used by one thread at a time.
+
+fsspec's own reads take every error for "not found", and its `info` lists the whole directory;
+so ftplib is spoken to directly.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from forebay.errors import NotFound, StorageError, Unavailable
+from forebay_fsspec.connections import Connections
+from forebay_fsspec.faults import Translated
+from forebay_fsspec.files import UNKNOWN, Checked, Entry, Sink, Source, moment
+
+_UNKNOWN_COMMAND = ("500", "501", "502", "504")
+_BLOCK = 1 << 18
+
+
+def disconnect(fs: Any) -> None:
+    """Close the connection of a file system."""
+    fs.ftp.close()
+
+
+class FtpSink:
+    """One new file; has its connection to itself until it is done."""
+
+    def __init__(self, connections: Connections, path: str) -> None:
+        self._path = path
+        self._use = connections.use()
+        with Translated(path):
+            self._ftp: ftplib.FTP = self._use.__enter__().ftp
+            try:
+                self._ftp.voidcmd("TYPE I")
+                self._socket: socket.socket | None = self._ftp.transfercmd(f"STOR {path}")
+            except Exception as error:
+                self._leave(error)
+                raise
+
+    def write(self, block: bytes, /) -> None:
+        """Append bytes."""
+        assert self._socket is not None
+        with Translated(self._path):
+            self._socket.sendall(block)
+
+    def finish(self) -> None:
+        """End the transfer and wait for the server to say that it has everything."""
+        assert self._socket is not None
+        with Translated(self._path):
+            try:
+                self._socket.close()
+                self._socket = None
+                self._ftp.voidresp()
+            except Exception as error:
+                self._leave(error)
+                raise
+        self._leave(None)
+
+    def abort(self) -> None:
+        """Break the transfer off, and the connection with it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            self._leave(Unavailable("broken off"))
+
+    def _leave(self, error: Exception | None) -> None:
+        if error is None:
+            self._use.__exit__(None, None, None)
+            return
+        with suppress(type(error)):
+            self._use.__exit__(type(error), error, error.__traceback__)
+
+
+class FtpFiles:
+    """Files and directories of one server."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @contextmanager
+    def _ftp(self, path: str) -> Iterator[ftplib.FTP]:
+        with Translated(path), self._connections.use() as fs:
+            yield fs.ftp
+
+    def info(self, path: str, /) -> Entry:
+        """Tell of a path. Raises NotFound."""
+        with self._ftp(path) as ftp:
+            return _info(ftp, path)
+
+    def ls(self, path: str, /) -> list[Entry]:
+        """Tell of all names in a directory. Raises NotFound."""
+        with self._ftp(path) as ftp:
+            lines: list[str] = []
+            try:
+                ftp.retrlines(f"MLSD {path}", lines.append)
+            except ftplib.error_perm as error:
+                if not str(error).startswith(_UNKNOWN_COMMAND):
+                    raise
+                if not _is_directory(ftp, path):
+                    raise NotFound(f"{path!r} is no directory") from error
+                ftp.retrlines(f"LIST {path}", lines.append)
+                return [entry for line in lines if (entry := _of_list(line)) is not None]
+        return [entry for line in lines if (entry := _of_facts(line)) is not None]
+
+    def open(self, path: str, /) -> Source:
+        """Open a file. Raises NotFound."""
+        entry = self.info(path)
+        if entry.is_directory:
+            raise NotFound(f"{path!r} is a directory")
+        return Checked(path, entry, lambda a, b: self._fetch(path, a, b), lambda: self.info(path))
+
+    def create(self, path: str, /) -> Sink:
+        """Begin a new file. Raises NotFound when its directory is missing."""
+        return FtpSink(self._connections, path)
+
+    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
+        """Set the file's time a second behind that of another: servers tell whole seconds only.
+
+        Raises Unavailable where the server does not let us.
+        """
+        when = f"{than.modified + timedelta(seconds=1):%Y%m%d%H%M%S}"
+        with self._ftp(path) as ftp:
+            try:
+                ftp.sendcmd(f"MFMT {when} {path}")
+            except ftplib.error_perm:
+                with suppress(ftplib.error_perm):
+                    ftp.sendcmd(f"MDTM {when} {path}")
+        entry = self.info(path)
+        if entry.modified == than.modified:  # the fact `unique` may be an inode of before
+            raise Unavailable(f"{path!r}: the server's clock has whole seconds; try again in one")
+        return entry
+
+    def move(self, source: str, target: str, /) -> None:
+        """Move a file onto another."""
+        with self._ftp(target) as ftp:
+            ftp.rename(source, target)
+
+    def remove(self, path: str, /) -> None:
+        """Remove a file. Raises NotFound."""
+        with self._ftp(path) as ftp:
+            ftp.delete(path)
+
+    def mkdir(self, path: str, /) -> None:
+        """Make one directory."""
+        with self._ftp(path) as ftp:
+            ftp.mkd(path)
+
+    def rmdir(self, path: str, /) -> None:
+        """Remove an empty directory."""
+        with self._ftp(path) as ftp:
+            ftp.rmd(path)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connections.close()
+
+    def _fetch(self, path: str, start: int, stop: int) -> bytes:
+        with self._ftp(path) as ftp:
+            ftp.voidcmd("TYPE I")
+            content = bytearray()
+            with ftp.transfercmd(f"RETR {path}", rest=start) as transfer:
+                while len(content) < stop - start:
+                    block = transfer.recv(min(_BLOCK, stop - start - len(content)))
+                    if not block:
+                        break
+                    content += block
+            # 226 when the file ended here, else 426 or 451: we closed before its end.
+            with suppress(ftplib.error_temp):
+                ftp.voidresp()
+        return bytes(content)
+
+
+def _info(ftp: ftplib.FTP, path: str) -> Entry:
+    try:
+        reply = ftp.sendcmd(f"MLST {path}")
+    except ftplib.error_perm as error:
+        if not str(error).startswith(_UNKNOWN_COMMAND):
+            raise
+        return _info_by_parts(ftp, path)
+    for line in reply.splitlines()[1:]:
+        entry = _of_facts(line.lstrip(" "), path.rpartition("/")[2])
+        if entry is not None:
+            return entry
+    raise StorageError(f"{path!r}: the server's answer to MLST is none: {reply!r}")
+
+
+def _info_by_parts(ftp: ftplib.FTP, path: str) -> Entry:
+    name = path.rpartition("/")[2]
+    ftp.voidcmd("TYPE I")  # or SIZE counts characters
+    try:
+        size = ftp.size(path)
+    except ftplib.error_perm:
+        if not _is_directory(ftp, path):
+            raise
+        return Entry(name, True, 0, moment(None), "directory")
+    when = ftp.sendcmd(f"MDTM {path}").split()[-1]
+    return Entry(name, False, size or 0, _moment(when), f"{size or 0:x}-{when}")
+
+
+def _is_directory(ftp: ftplib.FTP, path: str) -> bool:
+    try:
+        ftp.cwd(path)
+    except ftplib.error_perm:
+        return False
+    ftp.cwd("/")
+    return True
+
+
+def _of_facts(line: str, name: str | None = None) -> Entry | None:
+    """Read a line of MLSD or MLST (RFC 3659): facts, a space, the name.
+
+    >>> _of_facts("type=file;size=3;modify=20260102030405; a b").name
+    'a b'
+    """
+    told, _, last = line.partition(" ")
+    facts = {}
+    for fact in told.rstrip(";").split(";"):
+        kind, _, value = fact.partition("=")
+        facts[kind.lower()] = value
+    kind = facts.get("type", "").lower()
+    if kind not in ("file", "dir") and not (kind and name is not None):
+        return None  # cdir, pdir, and what is neither file nor directory
+    size, when = int(facts.get("size", 0)), facts.get("modify", "")
+    is_directory = kind.endswith("dir")
+    versions = [facts[one] for one in ("unique",) if one in facts and not is_directory]
+    fingerprint = "-".join([*versions, f"{0 if is_directory else size:x}", when])
+    return Entry(name or last, is_directory, size, _moment(when), fingerprint)
+
+
+def _of_list(line: str) -> Entry | None:
+    """Read a line of LIST in the form of ``ls -l``; sizes and times are asked for later."""
+    parts = line.split(maxsplit=8)
+    if len(parts) < 9 or parts[8] in (".", "..") or line[0] not in "-d":
+        return None
+    return Entry(parts[8], line[0] == "d", UNKNOWN, moment(None), "")
+
+
+def _moment(when: str) -> datetime:
+    if not when:
+        return moment(None)
+    return datetime.strptime(when[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
