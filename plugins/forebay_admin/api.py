@@ -41,6 +41,8 @@ _STATUS: Mapping[type[errors.ForebayError], int] = MappingProxyType(
         errors.InvalidKey: 400,
         errors.NotSupported: 400,
         errors.ConfigurationError: 400,
+        errors.MountBusy: 409,
+        errors.BucketNotEmpty: 409,
         errors.ConditionFailed: 412,
         errors.ConditionalRequestConflict: 409,
         errors.S3Condition: 503,

@@ -38,6 +38,10 @@ _OPTIONS = (
 )
 
 
+TYPED_WRONG = ("InvalidArgument", "ConfigurationError")
+"""Errors of the server that only other words can mend."""
+
+
 class Refused(click.ClickException):
     """What cannot be done, and what to do about it; exit status 1."""
 
@@ -65,7 +69,7 @@ def asks(command: F) -> F:
         except ConfigurationError as error:
             raise Mistyped(str(error)) from error
         except ForebayError as error:
-            kind = Mistyped if getattr(error, "code", "") == "InvalidArgument" else Refused
+            kind = Mistyped if getattr(error, "code", "") in TYPED_WRONG else Refused
             raise kind(str(error)) from error
 
     wrapped: Any = run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -77,6 +78,22 @@ class LoadList(Arguments, frozen=True):
     last: bool = False
 
 
+class NewMount(Arguments, frozen=True):
+    """Where to mount what: `table` as in the configuration, relative paths begin at `folder`."""
+
+    path: str
+    table: dict[str, Any]
+    folder: str = ""
+
+
+class OldMount(Arguments, frozen=True):
+    """What to unmount; `drain` seconds are waited at most for what is being persisted."""
+
+    path: str
+    force: bool = False
+    drain: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row: the request, what it takes, who answers, and one sentence."""
@@ -115,6 +132,20 @@ def _persist(forebay: Forebay, asked: Run) -> object:
 
 def _free(forebay: Forebay, asked: Run) -> object:
     return forebay.free.free(asked.path, asked.after)
+
+
+def _mounts(forebay: Forebay, _: Nothing) -> object:
+    return {"mounts": [state.shown() for state in forebay.mounting.list()]}
+
+
+def _mount(forebay: Forebay, asked: NewMount) -> object:
+    return forebay.mounting.mount(
+        asked.path, asked.table, folder=Path(asked.folder) if asked.folder else None
+    )
+
+
+def _unmount(forebay: Forebay, asked: OldMount) -> object:
+    return forebay.mounting.unmount(asked.path, force=asked.force, drain=asked.drain)
 
 
 def _rules(forebay: Forebay, _: Nothing) -> object:
@@ -180,4 +211,7 @@ ENDPOINTS = (
     Endpoint("POST", "pin", OnePath, _pin, "Let the cache keep what is below a path."),
     Endpoint("POST", "unpin", OnePath, _unpin, "Take a pin back."),
     Endpoint("POST", "ttl", TimeToLive, _ttl, "Give what is below a path a time to live."),
+    Endpoint("GET", "mounts", Nothing, _mounts, "All mounts, and which cannot be reached."),
+    Endpoint("POST", "mount", NewMount, _mount, "Mount an under store."),
+    Endpoint("POST", "unmount", OldMount, _unmount, "Take a mount out of the namespace."),
 )

@@ -29,7 +29,7 @@ def test_every_endpoint_is_documented_with_its_arguments():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_is_documented(command):
-    assert f"`forebay {command.name}" in PAGE or f"\nforebay {command.name} " in PAGE
+    assert re.search(rf"(`|^)forebay {command.name}( |`|$)", PAGE, re.MULTILINE)
 
 
 def test_every_command_and_option_of_the_page_is_there():
