@@ -33,8 +33,8 @@ _VERSION = re.compile(r"[\w.\-]{32,1024}", re.ASCII)
 def create_app(forebay: Forebay) -> falcon.App[falcon.Request, falcon.Response]:
     """Make the WSGI application of an open Forebay; it keeps no state but its own."""
     app = falcon.App()
-    # An answer says what it is, or nothing: S3 sends no Content-Type with an empty body.
-    app.resp_options.default_media_type = None  # type: ignore[assignment]  # its own word for none
+    # S3 sends none with an empty body, WSGI wants one: our server drops an empty one.
+    app.resp_options.default_media_type = ""
     app.add_route("/-/health", Health())
     app.add_route("/-/ready", Ready(forebay))
     app.add_sink(FrontEnd(forebay).serve, prefix=re.compile(""))

@@ -109,6 +109,8 @@ class Task(WSGITask):  # type: ignore[misc]
             lower = name.lower()
             if lower == "content-length" and self._bodiless:
                 continue
+            if lower == "content-type" and not value:
+                continue
             named.add(lower)
             lines.append(f"{name}: {value}")
         if self.has_body and "content-length" not in named:
