@@ -179,12 +179,11 @@ class ObstoreUnderStore:
     def _stored(
         self, key: str, full: str, size: int, etag: str, attributes: Attributes
     ) -> ObjectInfo:
-        """Tell of what was just put; only a look gives the time that later looks will give."""
-        info = self._head(key, full, tags=False)
-        if etag and version(info.fingerprint) != (size, etag):
-            strong = self.capabilities.strong_etag  # somebody was quicker; ours was another
-            return told(key, size, datetime.now(UTC), etag, strong=strong, attributes=attributes)
-        return replace(info, attributes=attributes)
+        """Tell of what was just put; by our clock, which spares a request for the store's."""
+        if not etag:
+            return replace(self._head(key, full, tags=False), attributes=attributes)
+        strong = self.capabilities.strong_etag
+        return told(key, size, datetime.now(UTC), etag, strong=strong, attributes=attributes)
 
     def delete(self, key: str, /) -> None:
         """Remove an object; a missing one is success."""

@@ -94,29 +94,40 @@ def _splice(source: socket.socket, sink: socket.socket) -> None:
 # --- what is measured -------------------------------------------------------------------
 
 
-def boto_reader(client: Any, key: str, size: int) -> Callable[[], int]:
-    """Read an object by 8 ranges of 8 MiB at a time."""
+def in_parallel(size: int, get: Callable[[int, int], int]) -> Callable[[], int]:
+    """Read an object by 8 ranges of 8 MiB at a time, as a miss does."""
     pool = ThreadPoolExecutor(8)
+    starts = range(0, size, 8 * MIB)
+    stops = [min(start + 8 * MIB, size) for start in starts]
+    return lambda: sum(pool.map(get, starts, stops))
 
-    def part(start: int) -> int:
-        stop = min(start + 8 * MIB, size) - 1
-        got = client.get_object(Bucket="remote", Key=key, Range=f"bytes={start}-{stop}")
+
+def boto_reader(client: Any, key: str, size: int) -> Callable[[], int]:
+    """Read an object by boto3."""
+
+    def get(start: int, stop: int) -> int:
+        got = client.get_object(Bucket="remote", Key=key, Range=f"bytes={start}-{stop - 1}")
         return len(got["Body"].read())
 
-    return lambda: sum(pool.map(part, range(0, size, 8 * MIB)))
+    return in_parallel(size, get)
 
 
-def store_reader(store: Any, key: str, named: str | None) -> Callable[[], int]:
-    """Read an object through the under store as a miss does."""
+def store_reader(store: Any, key: str, size: int, named: str) -> Callable[[], int]:
+    """Read an object by the under store."""
 
-    def read() -> int:
-        total = 0
-        with store.open(key, if_match=named) as reader:
-            while block := reader.read(MIB):
-                total += len(block)
-        return total
+    def get(start: int, stop: int) -> int:
+        return drained(store, key, ByteRange(start, stop), named)
 
-    return read
+    return in_parallel(size, get)
+
+
+def drained(store: Any, key: str, byte_range: ByteRange | None, named: str) -> int:
+    """Read a range to its end."""
+    total = 0
+    with store.open(key, byte_range, if_match=named) as reader:
+        while block := reader.read(MIB):
+            total += len(block)
+    return total
 
 
 def first_byte(store: Any, key: str, start: int, named: str | None) -> Callable[[], int]:
@@ -222,8 +233,8 @@ def report(given: argparse.Namespace, size: int, store: Any, client: Any) -> Non
     named = store.head("large").fingerprint
     whole = {
         "boto3, 8 x 8 MiB": boto_reader(client, "large", size),
-        "under store": store_reader(store, "large", named),
-        "under store, version not known": store_reader(store, "large", None),
+        "under store, 8 x 8 MiB": store_reader(store, "large", size, named),
+        "under store, one request": lambda: drained(store, "large", None, named),
     }
     starts = iter(range(0, 1 << 40, MIB))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import shutil
@@ -126,7 +125,7 @@ LARGE = 2 * PART + 7
 @pytest.mark.parametrize("size", [LARGE, None])
 def test_large_object_goes_up_in_parts(under, size):
     info = under.put("kit/large", Zeros(LARGE), size=size, attributes=ATTRIBUTES)
-    assert dataclasses.replace(under.head("kit/large"), attributes=ATTRIBUTES) == info
+    assert under.head("kit/large").fingerprint == info.fingerprint
     assert read(under, "kit/large") == bytes(LARGE)
     assert under.head("kit/large").attributes == ATTRIBUTES
 

@@ -66,7 +66,8 @@ class UnderStore(Protocol):
         another length is StorageError. `if_match` is a fingerprint, `if_none_match` asks that
         no object be there: PreconditionFailed, or NotSupported where the store cannot tell.
         A key that ends with ``/`` is an object like any other. Returns the new object's info,
-        with the fingerprint that `head` will give. Raises NoSpace, InvalidKey, PermissionDenied.
+        with the fingerprint that `head` will give; `last_modified` may be by another clock than
+        the store's. Raises NoSpace, InvalidKey, PermissionDenied.
         """
         ...
 
