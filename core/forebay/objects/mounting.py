@@ -199,9 +199,10 @@ class Mounting:
             raise ConfigurationError(f"{config.path} is mounted already; unmount it first")
         name, prefix = split_path(config.path)
         bucket = catalog.get_bucket(tx, name or "")
-        if bucket is not None and (count := len(_dirty(tx, bucket, prefix))):
+        fixed = self._shared.config.mounts.keys()
+        if bucket is not None and (waiting := _unpersisted(tx, bucket, config.path, fixed)):
             raise MountBusy(
-                f"{count} objects below {config.path} are in no under store yet;"
+                f"{len(waiting)} objects below {config.path} are in no under store yet;"
                 " persist or delete them first"
             )
         if tx.get(keys.hidden_bucket_row(name or "")) is not None:
@@ -300,29 +301,44 @@ def _count_change(tx: Transaction) -> int:
     return version
 
 
-def _dirty(snapshot: Snapshot, bucket: Bucket, prefix: str) -> list[str]:
-    """Give the keys with a prefix whose objects are in no under store."""
-    rows = _scan(snapshot, keys.dirty_row(bucket.id, prefix))
-    return [key for row, _ in rows if (key := keys.location(row).key) != prefix]
+def _below(tx: Transaction, bucket: Bucket, key: str, path: str, fixed: Collection[str]) -> bool:
+    """Tell whether a mount at `path` would hold a key, mounts inside it left out."""
+    points = list(mount_points(bucket.name, key))
+    inner = (point for point in points if len(point) > len(path))
+    return path in points and not any(
+        point in fixed or tx.get(keys.mounted_row(point)) is not None for point in inner
+    )
+
+
+def _unpersisted(
+    tx: Transaction, bucket: Bucket, path: str, fixed: Collection[str]
+) -> list[tuple[str, Record]]:
+    """Give the objects that are in no under store and that a mount at `path` holds, or would."""
+    found = []
+    for row, _ in _scan(tx, keys.dirty_row(bucket.id, split_path(path)[1])):
+        key = keys.location(row).key
+        record = catalog.get_record(tx, bucket.id, key)
+        if record is None or not _below(tx, bucket, key, path, fixed):
+            continue
+        # What a forced unmount gave up is about to be swept.
+        if tx.get(keys.unmounted_row(record.generation)) is None:
+            found.append((key, record))
+    return found
 
 
 def _check_idle(
     tx: Transaction, bucket: Bucket, path: str, generation: int, fixed: Collection[str]
 ) -> None:
     """Raise MountBusy for what an unmount would lose."""
-    prefix = split_path(path)[1]
     waiting = stuck = 0
-    for key in _dirty(tx, bucket, prefix):
-        record = catalog.get(tx, keys.object_row(bucket.id, key), Record)
-        if record is not None and record.generation == generation:
+    for key, record in _unpersisted(tx, bucket, path, fixed):
+        if record.generation == generation:
             job = catalog.get(tx, keys.job_row(bucket.id, key), Job)
             waiting, stuck = (waiting + 1, stuck) if job else (waiting, stuck + 1)
-    uploads = 0
-    for _, upload in catalog.rows(
-        tx, keys.UPLOADS + keys.number(bucket.id) + prefix.encode(), Upload
-    ):
-        inner = (p for p in mount_points(bucket.name, upload.key) if len(p) > len(path))
-        uploads += not any(p in fixed or tx.get(keys.mounted_row(p)) is not None for p in inner)
+    under = keys.UPLOADS + keys.number(bucket.id) + split_path(path)[1].encode()
+    uploads = sum(
+        _below(tx, bucket, upload.key, path, fixed) for _, upload in catalog.rows(tx, under, Upload)
+    )
     reasons = [
         f"{count} {what}"
         for count, what in (
