@@ -6,6 +6,8 @@ import gc
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from contextlib import ExitStack
 from functools import partial
 
@@ -421,6 +423,28 @@ def test_a_store_that_is_down_at_start_does_not_stop_the_others(open_started, fl
     until(lambda: not forebay.mounting.list()[1].reason)
     assert get(forebay, "raw", "there") == b"there"
     until(lambda: (other / "async").exists())
+
+
+def test_a_client_is_told_to_come_back_and_does(make_gateway, flaky, other, root):
+    flaky.down = True
+    mounts = {"/": MountConfig("/", root), "/raw": MountConfig("/raw", f"flaky://{other}")}
+    gateway = make_gateway(mounts=mounts, plugins=[flaky])
+    answers = {}
+    for method, path in [
+        ("GET", "/raw/there"),
+        ("HEAD", "/raw/there"),
+        ("GET", "/raw?list-type=2"),
+    ]:
+        request = urllib.request.Request(f"{gateway.url}{path}", method=method)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=LONG)
+        answers[method, path] = (caught.value.code, int(caught.value.headers["Retry-After"]) > 0)
+        caught.value.close()
+    assert set(answers.values()) == {(503, True)}
+    flaky.down = False
+    s3 = gateway.client("tester")  # it comes back by itself
+    until(lambda: not gateway.forebay.mounting.list()[1].reason)
+    assert s3.get_object(Bucket="raw", Key="there")["Body"].read() == b"there"
 
 
 def test_a_mount_that_is_down_at_a_restart_comes_back_with_its_records(
