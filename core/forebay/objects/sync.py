@@ -53,7 +53,8 @@ def fresh(mount: Mount, record: Record) -> bool:
     if record.state is not PersistState.PERSISTED:
         return True
     age = mount.config.metadata_sync
-    return age is None or (age > 0 and now_ms() - record.synced < age * 1000)
+    # A clock that was set back must not keep a record fresh until it has caught up.
+    return age is None or (age > 0 and 0 <= now_ms() - record.synced < age * 1000)
 
 
 def look(

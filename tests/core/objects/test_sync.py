@@ -4,7 +4,7 @@ import pytest
 
 from forebay.config import MountConfig
 from forebay.errors import NoSuchBucket, ServiceUnavailable, Unavailable
-from forebay.objects.sync import look, marker_digest
+from forebay.objects.sync import fresh, look, marker_digest
 from forebay.streams import BytesReader
 from forebay.testing.faults import Around
 from forebay.types import Attributes, DeleteType, PersistState, WriteType
@@ -131,6 +131,15 @@ def test_with_an_age_the_store_is_asked_only_when_it_ran_out(with_sync):
     opened.raw.delete("bucket/key")
     assert opened.head("key") is not None
     assert look(opened.forebay._shared, opened.bucket, "key", force=True) is None
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_fresh(with_sync, monkeypatch):
+    opened = with_sync(3600.0)
+    record = opened.put("key", b"ours", WriteType.THROUGH).record
+    mount = opened.forebay.mounts.root
+    assert fresh(mount, record)
+    monkeypatch.setattr("forebay.objects.sync.now_ms", lambda: record.synced - 1)
+    assert not fresh(mount, record)
 
 
 def test_never_means_only_at_the_first_look(with_sync):
