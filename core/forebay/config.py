@@ -156,8 +156,14 @@ class TierConfig(Guarded, frozen=True, kw_only=True):
         int, key("Bytes the tier may hold.", parse=parse_size, kind="size", ge=1 << 20)
     ]
     eviction: Annotated[
-        str, key("Eviction policy: `lru`, `s3fifo`, `sieve`, `arc`, `none` or a plugin's.")
-    ] = "lru"
+        str, key("Eviction policy: `s3fifo`, `lru`, `sieve`, `arc`, `none` or a plugin's.")
+    ] = "s3fifo"
+    high_watermark: Annotated[
+        float, key("Share of the capacity above which pages are evicted ahead.", ge=0.1, le=1)
+    ] = 0.95
+    low_watermark: Annotated[
+        float, key("Share of the capacity down to which they are evicted.", ge=0.1, le=1)
+    ] = 0.9
     min_free: Annotated[
         int, key("Bytes of its file system that stay free.", parse=parse_size, kind="size")
     ] = 0
@@ -260,6 +266,15 @@ class MountConfig(Guarded, frozen=True):
         Literal["free", "delete"],
         key("Whether `ttl` drops the cached copy, or the object in the under store as well."),
     ] = "free"
+    cache_quota: Annotated[
+        int | None,
+        key(
+            "Bytes of all tiers together that the mount's objects may take.",
+            parse=parse_size,
+            kind="size",
+            default="no limit",
+        ),
+    ] = None
     read_only: Annotated[bool, key("Refuse every write and delete below the mount.")] = False
     allow_requested_types: Annotated[
         bool, key("Let clients choose by `x-forebay-write-type` and `x-forebay-delete-type`.")
@@ -470,5 +485,7 @@ def _check(reading: Reading, config: Config) -> None:
             fault(f"{where}.path", "must be given for a disk tier")
         elif tier.path in paths:
             fault(f"{where}.path", f"two tiers share {tier.path}")
+        if tier.low_watermark > tier.high_watermark:
+            fault(f"{where}.low_watermark", "must not be above high_watermark")
         names.add(tier.name)
         paths.update({tier.path} - {""})

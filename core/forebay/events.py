@@ -116,3 +116,18 @@ class LoadEnded(Event):
     path: str
     objects: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierFailed(Event):
+    """The disk of a tier fails or is gone: reads go past it, nothing is written to it."""
+
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierRecovered(Event):
+    """A tier that had failed takes pages again."""
+
+    tier: str

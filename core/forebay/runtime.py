@@ -11,22 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from forebay.cache.cache import Cache
 from forebay.cache.claims import Claims
 from forebay.cache.fetch import Fetches
-from forebay.cache.room import FileRoom, RoomCounter
-from forebay.cache.tier import Tier
 from forebay.catalog import keys
 from forebay.catalog.catalog import Catalog
-from forebay.config import Config, TierConfig
+from forebay.config import Config
 from forebay.errors import StorageError
-from forebay.events import PageCorrupt
 from forebay.objects.buckets import Buckets
 from forebay.objects.delete import Deletes
 from forebay.objects.expiry import Expiry
 from forebay.objects.explain import Explain
 from forebay.objects.free import Free
-from forebay.objects.housekeeping import Housekeeping, evictable
+from forebay.objects.housekeeping import Housekeeping, Turn
 from forebay.objects.listing import Listings
 from forebay.objects.loading import Loading
 from forebay.objects.loads import Loads
@@ -40,12 +36,12 @@ from forebay.objects.read import Reads
 from forebay.objects.recovery import Recovered
 from forebay.objects.recovery import recover as settle_dead
 from forebay.objects.shared import Shared, log
+from forebay.objects.tiers import Role, Tiers
 from forebay.objects.unpersisted import Unpersisted
 from forebay.objects.uploads import Uploads
 from forebay.objects.write import Writes
 from forebay.plugins import Plugins
 from forebay.stores.metadata import MetadataStore
-from forebay.types import PageId
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,15 @@ class Forebay:
     """One namespace, open: recovered when the constructor returns, at work after `start`.
 
     `plugins` are plugin objects beside the installed ones. Raises ConfigurationError with
-    every fault that opening shows, PluginError, StorageError.
+    every fault that opening shows, PluginError, StorageError. Where several processes open the
+    same configuration, `role` says what this one does behind the requests.
     """
 
-    def __init__(self, config: Config, *, plugins: Sequence[object] = ()) -> None:
+    def __init__(
+        self, config: Config, *, plugins: Sequence[object] = (), role: Role = Role.ALONE
+    ) -> None:
         self.config = config
+        self.role = role
         self.launch_user = _launch_user()
         self._started = False
         self._before = ExitStack()
@@ -80,7 +80,9 @@ class Forebay:
             self.catalog = Catalog(metadata)
             self._table = MountTable(config, self.catalog, self.plugins)
             stack.callback(self._table.close)
-            self.cache = self._cache(stack)
+            self._tiers = Tiers(config, self.plugins, role, lambda: self._shared)
+            self.cache = self._tiers.cache
+            stack.callback(self.cache.close)
             fetches = self._fetches(stack)
             owner = Owner(self.catalog, config.state)
             stack.callback(owner.close)
@@ -111,7 +113,8 @@ class Forebay:
         self._expiry = Expiry(shared, self.pins, self.free, self.deletes)
         self.loads = Loads(shared, self.buckets)
         self.loading = Loading(shared, self.buckets, self.listings, self.reads)
-        self.housekeeping = Housekeeping(shared, self.uploads)
+        self.housekeeping = Housekeeping(shared, self.uploads, self._tiers.pass_on)
+        self._turn = Turn(self.config.state)
         self._workers = PersistWorkers(shared, self.persist)
 
     @property
@@ -128,7 +131,7 @@ class Forebay:
             for mount in self.mounts
             if not mount.store.capabilities.shared_between_processes
         ]
-        found += [f"cache.tiers.{name}" for name in self._private_tiers]
+        found += [f"cache.tiers.{name}" for name in self._tiers.private]
         return tuple(found)
 
     @property
@@ -141,13 +144,23 @@ class Forebay:
             return False
 
     def start(self) -> None:
-        """Begin the work behind the requests: persisting, clean-up; tell plugins."""
+        """Begin the work behind the requests: persisting, clean-up; tell plugins.
+
+        In the housekeeping process clean-up and loads alone, when an earlier one has ended.
+        """
+        if self.role is Role.HOUSEKEEPING:
+            self._table.start()
+            parts = (self._tiers, self.housekeeping, self.loading, self._expiry)
+            self._turn.wait(*(part.start for part in parts))
+            return
         self._started = True
         self._table.start()
+        self._tiers.start()
         self.housekeeping.start()
         self._workers.start()
-        self.loading.start()
-        self._expiry.start()
+        if self.role is Role.ALONE:
+            self.loading.start()
+            self._expiry.start()
         self.hooks.startup(forebay=self)
 
     def before_close(self, end: Callable[[], object]) -> None:
@@ -162,10 +175,13 @@ class Forebay:
                 self._started = False
                 self.hooks.shutdown(forebay=self)
         finally:
+            self._turn.stop()
             self._expiry.stop()
             self.loading.stop()
             self._workers.stop()
             self.housekeeping.stop()
+            self._tiers.stop()
+            self._turn.close()
             self._closing.close()
 
     def __enter__(self) -> Self:
@@ -193,18 +209,6 @@ class Forebay:
         store: MetadataStore = factory(options)
         return store
 
-    def _cache(self, stack: ExitStack) -> Cache:
-        self._private_tiers: list[str] = []
-        tiers: list[Tier] = []
-        with ExitStack() as opened:
-            for settings in self.config.cache.tiers:
-                tiers.append(self._tier(settings))
-                opened.callback(tiers[-1].close)
-            opened.pop_all()
-        cache = Cache(tiers, page_size=self.config.cache.page_size, on_corrupt=self._corrupt)
-        stack.callback(cache.close)
-        return cache
-
     def _fetches(self, stack: ExitStack) -> Fetches:
         settings, state = self.config.cache, self.config.state
         fetches = Fetches(
@@ -215,31 +219,6 @@ class Forebay:
         )
         stack.callback(fetches.close)
         return fetches
-
-    def _tier(self, settings: TierConfig) -> Tier:
-        factory = self.plugins.ask("page_store_factory", plugin=settings.plugin, kind=settings.kind)
-        policy = self.plugins.ask("eviction_policy_factory", kind=settings.eviction)
-        options: dict[str, Any] = dict(settings.options)
-        if settings.path:
-            options["path"] = settings.path
-        store = factory(options)
-        room = RoomCounter()
-        if store.shared_between_processes:
-            place = settings.path or os.path.join(self.config.state, "room", settings.name)
-            room = FileRoom(place, min_free=settings.min_free)
-        else:
-            self._private_tiers.append(settings.name)
-        return Tier(
-            settings.name,
-            store,
-            policy,
-            capacity=settings.capacity,
-            room=room,
-            evictable=lambda page: evictable(self._shared, page),
-        )
-
-    def _corrupt(self, tier: str, page: PageId, may_go: bool) -> None:
-        self._shared.track(PageCorrupt(tier, page.segment, not may_go))
 
 
 def recover(config: Config) -> RecoveryReport:

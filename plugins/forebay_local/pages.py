@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from forebay.errors import ConfigurationError, StorageError
+from forebay.errors import ConfigurationError, StorageError, Unavailable
 from forebay.types import PageId
 from forebay_local import block_sums, shelves
 from forebay_local.faults import Translated
@@ -121,12 +122,18 @@ class DiskPageWriter:
 
 
 class DiskPageReader:
-    """One open page; `sums` are those of a large page that is verified as it is read."""
+    """One open page; `sums` are those of a large page that is verified as it is read.
 
-    __slots__ = ("_fd", "_path", "_sums", "_verified", "size")
+    `on_sound` is called when it was read to its last block.
+    """
 
-    def __init__(self, fd: int, size: int, path: str, sums: bytes | None) -> None:
+    __slots__ = ("_fd", "_on_sound", "_path", "_sums", "_verified", "size")
+
+    def __init__(
+        self, fd: int, size: int, path: str, sums: bytes | None, on_sound: Callable[[], None]
+    ) -> None:
         self._fd = fd
+        self._on_sound = on_sound
         self._path = path
         self._sums = sums
         self._verified: set[int] = set()
@@ -140,12 +147,14 @@ class DiskPageReader:
             return self._read_checked(self._sums, offset, min(offset + length, self.size))
 
     def fileno(self) -> int | None:
-        """Give the descriptor of the file that holds exactly this page."""
-        return self._fd
+        """Give the descriptor of the file that holds exactly this page, once it is verified."""
+        return self._fd if self._sums is None else None
 
     def close(self) -> None:
         """Let go of the page."""
         if self._fd >= 0:
+            if self._sums is not None and 4 * len(self._verified) == len(self._sums):
+                self._on_sound()
             fd, self._fd = self._fd, -1
             os.close(fd)
 
@@ -170,7 +179,7 @@ class DiskPageStore:
 
     `verify` says when bytes are held against their CRC32C: ``first`` (when this process first
     opens the page), ``always`` (at every open) or ``never``. Pages over 64 MiB are verified
-    block by block by `pread`; whoever reads through `fileno` sees what is on the disk.
+    block by block by `pread`, and have no `fileno` until all of it was.
     Raises ConfigurationError for a directory that cannot be used.
     """
 
@@ -181,6 +190,7 @@ class DiskPageStore:
         self._verify = verify
         self._sound: set[int] = set()
         self.durable = shelves.prepare(self._root)
+        self._device = self._root.stat().st_dev
         with Translated(str(self._root)):
             shelves.sweep(self._root / "staging")
 
@@ -222,7 +232,36 @@ class DiskPageStore:
             except BaseException:
                 os.close(fd)
                 raise
-        return DiskPageReader(fd, status.st_size, path, sums)
+        return DiskPageReader(fd, status.st_size, path, sums, partial(self._believe, mark))
+
+    def verify(self, page: PageId, /) -> bool:
+        """Hold all bytes of a page against its checksums now; False when it is not there."""
+        path = self._path(page)
+        with Translated(path):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+            try:
+                sums = block_sums.find(fd, path + shelves.BESIDE)
+                if sums is not None:
+                    block_sums.check_count(os.fstat(fd).st_size, sums, path)
+                    for number in range(len(sums) // 4):
+                        block_sums.read_checked(fd, number, sums, path)
+            finally:
+                os.close(fd)
+        return True
+
+    def mend(self) -> None:
+        """Make the directories again if they are gone, unless that was another device's place."""
+        with Translated(str(self._root)):
+            place = self._root if self._root.exists() else self._root.parent
+            if place.stat().st_dev != self._device:
+                raise Unavailable(f"{self._root} is not mounted any more")
+        try:
+            shelves.prepare(self._root)
+        except ConfigurationError as fault:
+            raise StorageError(str(fault)) from fault
 
     def delete(self, page: PageId, /) -> bool:
         """Remove a page; tell whether it was there."""
@@ -270,11 +309,15 @@ class DiskPageStore:
                 return sums
             for number in range(len(sums) // 4):
                 block_sums.read_checked(fd, number, sums, path)
+        self._believe(mark)
+        return None
+
+    def _believe(self, mark: int) -> None:
+        """Remember that a page was verified, if once is enough."""
         if self._verify == "first":
             if len(self._sound) >= REMEMBERED:
                 self._sound.clear()
             self._sound.add(mark)
-        return None
 
     def _drop_orphan(self, path: str) -> None:
         # A page is there before its sums are: sums without a page are a dead page's.

@@ -50,6 +50,7 @@ DEPENDENCIES = {
         "config",
         "properties",
         "settings",
+        "cache",
         "catalog",
         "objects",
         "cli",

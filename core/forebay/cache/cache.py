@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
+from forebay.cache.residency import Eviction, Report, Residency, Whereabouts
 from forebay.cache.tier import Tier, TierRoom
 from forebay.errors import Corrupt, NoSpace, StorageError
 from forebay.stores.pages import PageReader
@@ -16,16 +18,41 @@ OnCorrupt = Callable[[str, PageId, bool], None]
 """``on_corrupt(tier name, page, evictable)``: an evictable page was dropped."""
 
 
+class Knows(Protocol):
+    """Who knows what lies where on this node: the residency, or a line to it."""
+
+    def missed(self, segment: str) -> None:
+        """Take note that a page of a segment has to be fetched."""
+
+    def report(self) -> Report:
+        """Tell how the cache of this node does."""
+
+    def whereabouts(self, segment: str) -> list[Whereabouts]:
+        """Give every page of a segment, by tier and index."""
+
+    def evictions(self, segment: str) -> dict[PageId, Eviction]:
+        """Give the last eviction of each page of a segment, as far as they are remembered."""
+
+
 class Cache:
     """Segments and pages on ordered tiers, the fastest first; knows nothing of objects."""
 
     def __init__(
-        self, tiers: Sequence[Tier], *, page_size: int, on_corrupt: OnCorrupt | None = None
+        self,
+        tiers: Sequence[Tier],
+        *,
+        page_size: int,
+        on_corrupt: OnCorrupt | None = None,
+        residency: Knows | None = None,
     ) -> None:
-        """Take over `tiers`, which are closed with the cache; `page_size` of fills in bytes."""
+        """Take over `tiers`, which are closed with the cache; `page_size` of fills in bytes.
+
+        `residency` is that of the tiers, or a line to the process that has it.
+        """
         self.page_size = page_size
         self._tiers = list(tiers)
         self._on_corrupt = _report if on_corrupt is None else on_corrupt
+        self._residency = residency or Residency(tiers, on_corrupt=self._on_corrupt)
 
     def writer(self, segment: str, size: int | None, *, durable: bool) -> SegmentWriter:
         """Begin a whole segment of `size` bytes (None: not known) on the first tier with room.
@@ -36,7 +63,7 @@ class Cache:
         """
         tiers = [tier for tier in self._tiers if tier.durable] if durable else []
         page = PageId(segment)
-        return SegmentWriter(tiers or self._tiers, page, size, required=True)
+        return SegmentWriter(tiers or self._tiers, page, size, required=durable)
 
     @property
     def outlives_process(self) -> bool:
@@ -46,14 +73,17 @@ class Cache:
         )
 
     def page_writer(self, segment: str, index: int, size: int) -> SegmentWriter | None:
-        """Begin page `index` of `size` bytes, or None when no tier can take it now."""
+        """Begin page `index`, which was fetched, of `size` bytes; None when no tier takes it."""
         page = PageId(segment, self.page_size, index)
+        self._residency.missed(segment)
         try:
             return SegmentWriter(self._tiers, page, size, required=False)
         except NoSpace:
+            for tier in self._tiers[:1]:
+                tier.notes.refused()
             return None
         except StorageError as error:
-            _log.warning("no tier takes a page: %s", error)
+            _log.debug("no tier takes a page: %s", error)
             return None
 
     def open(self, segment: str) -> PageReader | None:
@@ -71,13 +101,9 @@ class Cache:
     def holds_page(self, segment: str, index: int) -> bool:
         """Tell whether a page is close at hand, without opening it where that is known."""
         page = PageId(segment, self.page_size, index)
-        if any(tier.knows(page) for tier in self._tiers):
-            return True
-        reader = self._find(page)
-        if reader is None:
-            return False
-        reader.close()
-        return True
+        return any(tier.knows(page) for tier in self._tiers) or any(
+            tier.holds(page) for tier in self._tiers
+        )
 
     def find(self, page: PageId) -> list[tuple[str, int]]:
         """Tell on which tiers a page is, and its size there; this is no use of it."""
@@ -103,6 +129,34 @@ class Cache:
         deleted = [tier.delete(page, size) for tier in self._tiers]
         return True in deleted
 
+    def free(self, segment: str, length: int) -> int:
+        """Remove what is a copy of a segment from every tier; give the bytes that are free now.
+
+        What is the only copy stays. `length` as for `delete`.
+        """
+        pages = [PageId(segment)]
+        pages += [PageId(segment, self.page_size, i) for i in range(-(-length // self.page_size))]
+        freed = 0
+        for tier in self._tiers:
+            for page in pages:
+                whole = length if not page.page_size else self.page_size
+                size = min(whole, length - page.index * self.page_size)
+                if tier.expendable(page) and tier.delete(page, size):
+                    freed += size
+        return freed
+
+    def report(self) -> Report:
+        """Tell how the tiers of this node do, and what each mount has of them."""
+        return self._residency.report()
+
+    def whereabouts(self, segment: str) -> list[Whereabouts]:
+        """Give every page of a segment that is known, by tier and index."""
+        return self._residency.whereabouts(segment)
+
+    def evictions(self, segment: str) -> dict[PageId, Eviction]:
+        """Give the last eviction of each page of a segment, as far as they are remembered."""
+        return self._residency.evictions(segment)
+
     def room(self) -> list[TierRoom]:
         """Tell how full each tier is."""
         return [tier.room() for tier in self._tiers]
@@ -114,9 +168,15 @@ class Cache:
                 yield tier.name, page, size
 
     def prime(self) -> None:
-        """List the shelves for the policies; else the first write that needs room does it."""
+        """Meet what is on the shelves now; else the first write that needs room does it."""
         for tier in self._tiers:
             tier.prime()
+
+    def recount(self) -> None:
+        """Count the room of each tier anew where a killed process left it in doubt."""
+        for tier in self._tiers:
+            if tier.doubtful:
+                tier.prime()
 
     def close(self) -> None:
         """Close every tier."""
@@ -129,13 +189,14 @@ class Cache:
             try:
                 reader = tier.open(page)
             except StorageError as error:
-                evictable = tier.evictable(page)
+                evictable = tier.expendable(page)
+                tier.failed(error)
                 if isinstance(error, Corrupt):
                     if evictable:
                         tier.delete(page)
                     self._on_corrupt(tier.name, page, evictable)
                 elif evictable:
-                    _log.warning("tier %s counts as a miss: %s", tier.name, error)
+                    _log.debug("tier %s counts as a miss: %s", tier.name, error)
                 if not evictable:
                     failure = failure or error
                 continue

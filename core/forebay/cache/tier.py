@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from forebay.cache.room import RoomCounter
-from forebay.errors import Corrupt, NoSpace
+from forebay.cache.stock import Resident, Stock
+from forebay.errors import Corrupt, InvalidKey, NoSpace, StorageError
 from forebay.stores.eviction import EvictionPolicyFactory
-from forebay.stores.pages import PageReader, PageStore
+from forebay.stores.pages import PageReader, PageStore, SupportsMending
 from forebay.types import PageId
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
 """How often a write that must be kept looks for room; each gives up what it held in between."""
 _PAUSE = 0.02
 """Longest wait between two attempts, in seconds."""
-_LISTING_AGE = 5.0
-"""Seconds before the shelves are listed again because the policy knows no more victims."""
-_FULL_AGE = 1.0
-"""Seconds in which fills look for no victims after there were none."""
 _GRANT = 64 << 20
 """Most bytes reserved ahead of a write whose size is not known."""
+PATIENCE = 2.0
+"""Seconds that a write which must be kept waits for the process that makes room."""
+PROBE = 5.0
+"""Seconds for which nothing is written to a tier that failed, before it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,40 @@ class TierRoom:
     pages: int
 
 
+class Notes(Protocol):
+    """Whom a tier tells what happens on it: its own stock, or that of another process."""
+
+    def put(self, page: PageId, size: int) -> None:
+        """Take note of a page that was put on the shelf; its size in bytes."""
+
+    def hit(self, page: PageId, size: int) -> None:
+        """Take note of a use."""
+
+    def gone(self, page: PageId) -> None:
+        """Take note that a page is not on the shelf."""
+
+    def refused(self) -> None:
+        """Take note that a page found no room."""
+
+    def knows(self, page: PageId) -> bool:
+        """Tell, without I/O, whether this process saw the page on the shelf."""
+
+    def size_of(self, page: PageId) -> int | None:
+        """Give the size in bytes of a page, where that is known."""
+
+
+class Asks(Notes, Protocol):
+    """Notes to the process that makes room for this one."""
+
+    def need(self, size: int) -> None:
+        """Ask for `size` bytes of room; there is no answer but the room."""
+
+
 class Tier:
     """A page store with a capacity and an eviction policy; safe for threads.
 
-    Several processes may have a tier on the same store: they share its room by `room`, while
-    the policy knows what this process saw. It learns of the rest by `prime`.
+    Several processes may have a tier on the same store: they share its room by `room`. One of
+    them evicts; it has the `stock`. The others tell it what they do.
     """
 
     def __init__(
@@ -54,54 +86,62 @@ class Tier:
         capacity: int,
         room: RoomCounter,
         evictable: Callable[[PageId], bool],
+        pinned: Callable[[str], bool] = lambda segment: False,
+        watermarks: tuple[float, float] = (0.95, 0.9),
+        tell: Asks | None = None,
     ) -> None:
         """Take over `store` and `room`; both are closed with the tier.
 
-        `capacity` in bytes. `evictable` says whether a whole segment may be dropped; it is
-        called without a lock held, and must say no of a segment that it does not know yet.
+        `capacity` in bytes. `evictable` says whether a whole segment may be dropped because
+        there is another copy; it is called without a lock held, and must say no of a segment
+        that it does not know yet. `pinned` says which segments an operator wants to stay.
+        `tell` the process that evicts; without it this one does. `watermarks` are the high and the
+        low one, as shares of what the tier may hold.
         """
         self.name = name
         self.capacity = capacity
         self.durable = store.durable
         self.store = store
+        self.high, self.low = watermarks
+        self.stock = Stock(policy_factory, store.pages, capacity=capacity)
+        self.notes: Notes = self.stock if tell is None else tell
+        self.before_eviction: Callable[[Tier, PageId, Resident, str], None] = _nothing
+        self.on_health: Callable[[Tier, str], None] = log_health
+        self.failure = ""
+        self._asks = tell
+        self._probe_at = 0.0
         self._room = room
         self._may_go = evictable
-        self._make_policy = policy_factory
-        self._lock = threading.Lock()
-        # Under the lock: what this process knows to be on the shelves, and what it weighs.
-        self._policy = policy_factory({"capacity": capacity})
-        self._sizes: dict[PageId, int] = {}
-        self._noted = 0
-        self._claimed: set[PageId] = set()
-        # Under its own lock, which is taken before the other: what was listed, and when.
-        self._listing = threading.Lock()
-        self._listings = 0
-        self._listed_at = -math.inf
-        self._full_until = 0.0
+        self._pinned = pinned
         room.enter(store.pages)
 
     def open(self, page: PageId) -> PageReader | None:
         """Open a page and note its use, or say that it is not there. Raises Corrupt."""
         reader = self.store.open(page)
         if reader is None:
-            if page in self._sizes:
-                with self._lock:
-                    self._forget(page)
-            return None
-        with self._lock:
-            if page in self._sizes:
-                self._policy.on_get(page)
-            else:
-                self._note(page, reader.size)
+            self.notes.gone(page)
+        else:
+            self.notes.hit(page, reader.size)
         return reader
 
     def knows(self, page: PageId) -> bool:
         """Tell, without I/O, whether this process saw the page on the shelf."""
-        return page in self._sizes
+        return self.notes.knows(page)
+
+    def holds(self, page: PageId) -> bool:
+        """Tell whether a page is there; that is no use of it."""
+        try:
+            return self.notes.knows(page) or self._on_shelf(page) is not None
+        except StorageError:
+            return False
+
+    def expendable(self, page: PageId) -> bool:
+        """Tell whether nothing is lost with a page: every page of a fill, and other copies."""
+        return page.page_size != 0 or self._may_go(page)
 
     def evictable(self, page: PageId) -> bool:
-        """Tell whether a page may go: every page of a fill, and what the layer above allows."""
-        return page.page_size != 0 or self._may_go(page)
+        """Tell whether a page may go to make room."""
+        return self.expendable(page) and not self._pinned(page.segment)
 
     def size_of(self, page: PageId) -> int | None:
         """Give the size of a page that is on the shelf; this is no use of it."""
@@ -113,23 +153,36 @@ class Tier:
         Who does not require it gives up sooner when there is nothing to evict. Raises NoSpace,
         and StorageError when the store fails.
         """
-        return TierWriter(self, page, size, required)
+        if self.failure and not required and time.monotonic() < self._probe_at:
+            raise NoSpace(f"tier {self.name} is failing: {self.failure}")
+        try:
+            if self.failure and isinstance(self.store, SupportsMending):
+                self.store.mend()
+            writer = TierWriter(self, page, size, required)
+        except NoSpace:
+            raise  # of the tier's own room; a full disk is told of where it shows
+        except StorageError as error:
+            self.failed(error)
+            raise
+        return writer
 
     def delete(self, page: PageId, size: int | None = None) -> bool:
         """Remove a page and give its room back; tell whether it was there.
 
         Who knows its `size` in bytes saves opening it; a wrong one makes the count wrong.
         """
-        size = self._sizes.get(page, size)
+        size = self.notes.size_of(page) or size
         if size is None:
             size = self._on_shelf(page)
         if size is None:
             return False
-        deleted = self.store.delete(page)
-        if deleted:
-            self._room.give(size)
-        with self._lock:
-            self._forget(page)
+        deleted = False
+        self._room.leave(size)
+        try:
+            deleted = self.store.delete(page)
+        finally:
+            (self._room.give if deleted else self._room.stay)(size)
+        self.notes.gone(page)
         return deleted
 
     def room(self) -> TierRoom:
@@ -138,13 +191,58 @@ class Tier:
         return TierRoom(self.name, self.capacity, counts.used, counts.pages)
 
     def prime(self) -> None:
-        """Tell the policy of every page on the shelves that this process has not met.
+        """Meet every page on the shelves, and count the room anew.
 
-        They count as used before any that it has met, in the order in which the store gives
-        them. Pages that others deleted are forgotten.
+        For the one who evicts, beside whatever else goes on.
         """
-        with self._listing:
-            self._list_shelves()
+        found: list[tuple[PageId, int]] = []
+
+        def shelves() -> list[tuple[PageId, int]]:
+            found[:] = self.store.pages()
+            return found
+
+        def list_shelves() -> list[tuple[PageId, int]]:
+            self._room.recount(shelves)
+            return found
+
+        self._room.reclaim()
+        self.stock.list_shelves(list_shelves)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the count of the room may be too high since a process was killed."""
+        self._room.reclaim()
+        return self._room.doubtful
+
+    def make_room(self, need: int = 0) -> int:
+        """Evict down to the low watermark if the tier is over the high one; for the one who evicts.
+
+        At least `need` bytes are free after it, where so much may go. Returns the bytes freed.
+        """
+        limit = self._room.limit(self.capacity)
+        used = self._room.counts().used
+        most = min(limit * self.high, limit - need)
+        if used <= most:
+            return 0
+        goal = used - int(min(limit * self.low, limit - need))
+        return self.evict(goal, "room")
+
+    def evict(self, size: int, why: str, *, of_mount: str | None = None) -> int:
+        """Evict `size` bytes, or what may go of them, of a mount or of all; give their number."""
+        chosen = self.stock.choose(
+            size, self.evictable, required=True, partly=True, of_mount=of_mount
+        )
+        self._evict(chosen, 0, why)
+        return sum(resident.size for resident in chosen.values())
+
+    def failed(self, error: StorageError) -> None:
+        """Take note that the store failed, or its disk is full: fills go elsewhere for a while."""
+        if isinstance(error, Corrupt | InvalidKey):
+            return
+        self._probe_at = time.monotonic() + PROBE
+        if not self.failure:
+            self.failure = str(error) or type(error).__name__
+            self.on_health(self, self.failure)
 
     def close(self) -> None:
         """Close the store and let go of the room."""
@@ -156,9 +254,12 @@ class Tier:
     def _reserve(self, need: int, wish: int, *, required: bool) -> int:
         """Take `need` to `wish` bytes of room, evicting for no more than the need.
 
-        Raises NoSpace. What is freed is held at once: two who make room at the same time
-        cannot free for each other, and who fails gives up everything before trying again.
+        Raises NoSpace.
         """
+        if self._asks is not None:
+            return self._ask(self._asks, need, wish, required=required)
+        # What is freed is held at once: two who make room at the same time cannot free for each
+        # other, and who fails gives up everything before trying again.
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(random.uniform(0, _PAUSE))
@@ -166,10 +267,10 @@ class Tier:
             held = self._room.take(max(need, wish), self.capacity)
             try:
                 while held < need <= self.capacity:
-                    chosen = self._choose(need - held, required)
+                    chosen = self.stock.choose(need - held, self.evictable, required=required)
                     if not chosen:
                         break
-                    held += self._evict(chosen, need - held)
+                    held += self._evict(chosen, need - held, "room")
             except BaseException:
                 self._room.release(held)
                 raise
@@ -180,121 +281,45 @@ class Tier:
                 break
         raise NoSpace(f"tier {self.name}: no room for {need} bytes more")
 
+    def _ask(self, asks: Asks, need: int, wish: int, *, required: bool) -> int:
+        """Take room, or ask the process that makes it; only what is required waits for that."""
+        end, pause = time.monotonic() + PATIENCE, 0.002
+        while True:
+            held = self._room.take(max(need, wish), self.capacity)
+            if held >= need:
+                return held
+            self._room.release(held)
+            asks.need(need)
+            if not required or need > self.capacity or time.monotonic() > end:
+                raise NoSpace(f"tier {self.name}: no room for {need} bytes more")
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+
     def _crowded(self) -> bool:
         """Tell whether others hold room or victims, and may give them up."""
-        return bool(self._claimed) or self._room.counts().pending > 0
+        return self.stock.claiming or self._room.counts().pending > 0
 
-    def _choose(self, missing: int, required: bool) -> dict[PageId, int]:
-        """Claim victims of `missing` bytes together, or none when there are not enough."""
-        if not required and time.monotonic() < self._full_until:
-            return {}
-        listing = self._listings or self._list_again(0)
-        claimed: dict[PageId, int] = {}
-        chosen: dict[PageId, int] = {}
-        found, enough = 0, False
-        try:
-            while found < missing:
-                victim = self._claim()
-                if victim is not None:
-                    page, size = victim
-                    claimed[page] = size
-                    if self.evictable(page):
-                        chosen[page] = size
-                        found += size
-                    continue
-                last, listing = listing, self._list_again(listing)
-                if listing == last:
-                    if not chosen:
-                        self._full_until = time.monotonic() + _FULL_AGE
-                    return {}
-            enough = True
-            return chosen
-        finally:
-            with self._lock:
-                # Those that may not go return as the newest, not to be asked for every time.
-                for page, size in claimed.items():
-                    if not (enough and page in chosen):
-                        self._claimed.discard(page)
-                        self._note(page, size)
-
-    def _claim(self) -> tuple[PageId, int] | None:
-        """Take the next victim out of the policy, so that no other thread takes it too."""
-        with self._lock:
-            page = next(self._policy.victims(), None)
-            if page is None:
-                return None
-            size = self._sizes[page]
-            self._forget(page)
-            self._claimed.add(page)
-            return page, size
-
-    def _evict(self, chosen: dict[PageId, int], missing: int) -> int:
+    def _evict(self, chosen: dict[PageId, Resident], missing: int, why: str) -> int:
         """Delete claimed pages; return how many bytes of room were taken in their place."""
         held = 0
+        evicted: list[PageId] = []
+        left = sum(resident.size for resident in chosen.values())
+        self._room.leave(left)
         try:
-            for page, size in chosen.items():
+            for page, resident in chosen.items():
+                self.before_eviction(self, page, resident, why)
                 if self.store.delete(page):
-                    held += self._room.take(missing - held, self.capacity, gone=size)
+                    left -= resident.size
+                    evicted.append(page)
+                    held += self._room.take(missing - held, self.capacity, gone=resident.size)
         except BaseException:
             self._room.release(held)
             raise
         finally:
-            with self._lock:
-                for page in chosen:
-                    self._claimed.discard(page)
-                    self._forget(page)
+            if left:
+                self._room.stay(left)
+            self.stock.done(chosen, evicted)
         return held
-
-    def _list_again(self, last: int) -> int:
-        """List the shelves, unless that was done after listing `last` or a moment ago.
-
-        Return the number of the newest listing.
-        """
-        with self._listing:
-            stale = time.monotonic() - self._listed_at > _LISTING_AGE
-            if self._listings == last and stale:
-                self._list_shelves()
-            return self._listings
-
-    def _list_shelves(self) -> None:
-        with self._lock:
-            before = set(self._sizes)
-        found = dict(self.store.pages())
-        with self._lock:
-            for page in before - found.keys():
-                self._forget(page)
-            known = [(page, self._sizes[page]) for page in self._policy.victims()]
-            unmet = [
-                (page, size)
-                for page, size in found.items()
-                if page not in self._sizes and page not in self._claimed
-            ]
-            self._policy = self._make_policy({"capacity": self.capacity})
-            for page, size in unmet + known:
-                self._note(page, size)
-        self._listings += 1
-        self._listed_at = time.monotonic()
-
-    # --- notes ----------------------------------------------------------------------
-
-    def _note(self, page: PageId, size: int) -> None:
-        """Note a page that is on the shelf; the lock is held."""
-        self._noted += size - self._sizes.get(page, 0)
-        self._sizes[page] = size
-        self._policy.on_put(page, size)
-        while self._noted > 2 * self.capacity:
-            # Other processes deleted most of these; what is really there is met again.
-            oldest = next(self._policy.victims(), None)
-            if oldest is None:
-                return
-            self._forget(oldest)
-
-    def _forget(self, page: PageId) -> None:
-        """Forget a page; the lock is held."""
-        size = self._sizes.pop(page, None)
-        if size is not None:
-            self._noted -= size
-            self._policy.on_delete(page)
 
     def _on_shelf(self, page: PageId) -> int | None:
         """Ask the store for the size of a page; None when it is not there."""
@@ -312,6 +337,11 @@ class Tier:
         # A segment id has one writer ever; only fills of the same page can meet.
         return self._room.alone() if page.page_size else nullcontext()
 
+    def _healed(self) -> None:
+        if self.failure:
+            self.failure = ""
+            self.on_health(self, "")
+
 
 class TierWriter:
     """One page on its way into a tier; every byte of it was reserved before it is written."""
@@ -325,8 +355,10 @@ class TierWriter:
         self._held = tier._reserve(size, size, required=required) if size else 0
         try:
             self._writer = tier.store.writer(page, size)
-        except BaseException:
+        except BaseException as error:
             tier._room.release(self._held)
+            if isinstance(error, StorageError):
+                tier.failed(error)
             raise
 
     def write(self, block: bytes, /) -> None:
@@ -335,7 +367,11 @@ class TierWriter:
         if more > 0:
             wish = min(max(more, self._held), _GRANT)
             self._held += self._tier._reserve(more, wish, required=self._required)
-        self._writer.write(block)
+        try:
+            self._writer.write(block)
+        except StorageError as error:
+            self._tier.failed(error)
+            raise
         self._written += len(block)
 
     def commit(self, *, sync: bool) -> None:
@@ -350,20 +386,25 @@ class TierWriter:
             if page.page_size and there is not None:
                 self.abort()
                 return
+            if there is not None:
+                tier._room.leave(there)
             try:
                 self._writer.commit(sync=sync)
-            except BaseException:
+            except BaseException as error:
                 self._open = False
                 self._writer.abort()
                 # It may be visible but not safe. If it cannot be removed it stays counted.
-                if tier.store.delete(page) and there is not None:
-                    tier._room.give(there)
+                deleted = tier.store.delete(page)
+                if there is not None:
+                    (tier._room.give if deleted else tier._room.stay)(there)
                 tier._room.release(self._held)
+                if isinstance(error, StorageError):
+                    tier.failed(error)
                 raise
             self._open = False
             tier._room.settle(self._held, self._written, replaced=there)
-        with tier._lock:
-            tier._note(page, self._written)
+        tier._healed()
+        tier.notes.put(page, self._written)
 
     def abort(self) -> None:
         """Forget what was written and give its room back; harmless after `commit` or twice."""
@@ -371,3 +412,15 @@ class TierWriter:
             self._open = False
             self._writer.abort()
             self._tier._room.release(self._held)
+
+
+def _nothing(tier: Tier, page: PageId, resident: Resident, why: str) -> None:
+    """Let a victim go as it is."""
+
+
+def log_health(tier: Tier, failure: str) -> None:
+    """Say in the log that a tier failed, or is well again."""
+    if failure:
+        _log.error("tier %s fails, the cache goes on without it: %s", tier.name, failure)
+    else:
+        _log.warning("tier %s takes pages again", tier.name)

@@ -1,11 +1,19 @@
-"""What a process does behind the requests: trash, old uploads, intents that came late."""
+"""What is done behind the requests, by one process of a node: trash, orphans, old uploads.
+
+With several workers that is a process of its own. A worker then only settles its own intents
+that came late, and passes on that there is trash.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -15,6 +23,7 @@ from forebay.errors import ForebayError
 from forebay.objects import intents
 from forebay.objects.mounts import Mounts
 from forebay.objects.owners import owner_of
+from forebay.objects.residency import place_of
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.objects.uploads import REMEMBERED, Uploads
 from forebay.stores.metadata import Snapshot, Transaction
@@ -24,6 +33,8 @@ CHUNK = 500
 """Rows that one transaction of the clean-up touches at most."""
 UPLOADS_EVERY = 60.0
 """Seconds between two looks for abandoned uploads."""
+ORPHANS_EVERY = 3600.0
+"""Seconds between two looks for pages that belong to nothing."""
 
 
 def evictable(shared: Shared, page: PageId) -> bool:
@@ -61,12 +72,56 @@ def _persisted(snapshot: Snapshot, holder: str, place: bytes) -> bool:
     return record.object_id != holder or record.state is PersistState.PERSISTED
 
 
+class Turn:
+    """The right to keep house: one process of a node has it, until it dies or gives it up."""
+
+    def __init__(self, state: str) -> None:
+        """Prepare to wait for it, in the directory `state`."""
+        self._path = Path(state, "housekeeping.lock")
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._fd = -1
+
+    def wait(self, *begin: Callable[[], None]) -> None:
+        """Call each of `begin` when the turn has come, on a thread."""
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._thread = threading.Thread(target=self._run, args=begin, name="turn", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait no longer; what has begun goes on."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Give the turn up; harmless when called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _run(self, *begin: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._stopping.wait(0.1)
+                continue
+            for each in begin:
+                each()
+            return
+
+
 class Housekeeping:
     """The clean-up thread of one process."""
 
-    def __init__(self, shared: Shared, uploads: Uploads) -> None:
+    def __init__(
+        self, shared: Shared, uploads: Uploads, pass_on: Callable[[], None] | None = None
+    ) -> None:
+        """Prepare to clean up; with `pass_on` another process does, and is told by it of trash."""
         self._shared = shared
         self._uploads = uploads
+        self._pass_on = pass_on
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -82,31 +137,45 @@ class Housekeeping:
             self._thread.join()
 
     def _run(self) -> None:
-        looked = 0.0
+        now = time.monotonic()
+        uploads_at, orphans_at = now, now
         self._shared.void_waits.set()
-        try:
-            self.sweep_orphans()
-        except Exception:
-            log.exception("what was left behind is swept at the next start")
         while not self._stopping.is_set():
-            self._shared.trash_waits.wait(1.0)
+            waits = self._shared.trash_waits.wait(1.0)
             self._shared.trash_waits.clear()
-            try:
-                while not self._stopping.is_set() and self.empty_trash():
-                    pass
-                self.settle_late()
-                if self._shared.void_waits.is_set():
-                    self._shared.void_waits.clear()
-                    self.sweep_void()
-                if time.monotonic() - looked > UPLOADS_EVERY:
-                    looked = time.monotonic()
-                    self.end_uploads()
-            except ForebayError as failure:
-                log.warning("the clean-up goes on later: %s", failure)
-                self._stopping.wait(1.0)
-            except Exception:
-                log.exception("the clean-up failed")
-                self._stopping.wait(5.0)
+            if self._shared.unsettled:
+                self._try(self.settle_late)
+            if self._pass_on is not None:
+                if waits:
+                    self._pass_on()
+                    self._stopping.wait(0.05)
+                continue
+            self._try(self._empty_all)
+            if self._shared.void_waits.is_set():
+                self._shared.void_waits.clear()
+                self._try(self.sweep_void)
+            now = time.monotonic()
+            if now >= uploads_at:
+                uploads_at = now + UPLOADS_EVERY
+                self._try(self.end_uploads)
+            if now >= orphans_at:
+                orphans_at = now + ORPHANS_EVERY
+                self._try(self.sweep_orphans)
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Do a part of the clean-up; what fails is done in a later round."""
+        try:
+            work()
+        except ForebayError as failure:
+            log.warning("the clean-up goes on later: %s", failure)
+            self._stopping.wait(1.0)
+        except Exception:
+            log.exception("the clean-up failed")
+            self._stopping.wait(5.0)
+
+    def _empty_all(self) -> None:
+        while not self._stopping.is_set() and self.empty_trash():
+            pass
 
     def end_uploads(self) -> None:
         """Abort abandoned uploads and forget old completions."""
@@ -233,20 +302,29 @@ class Housekeeping:
         return swept
 
     def sweep_orphans(self) -> int:
-        """Remove segments that a dead process staged and nothing refers to; give their number."""
+        """Remove what lies on the shelves and belongs to nothing; give the number of files.
+
+        That is what a dead process staged, and pages that a fill put there when their object
+        was gone already.
+        """
         shared = self._shared
         swept = 0
         alive: dict[int, bool] = {}
+        current: dict[str, bool] = {}
         for _, page, size in shared.cache.segments():
             if self._stopping.is_set():
                 break
+            if page.page_size:
+                if page.segment not in current:
+                    current[page.segment] = place_of(shared, page.segment) is not None
+                if not current[page.segment] and shared.cache.drop(page, size):
+                    swept += 1
+                continue
             owner = owner_of(page.segment)
             if owner not in alive:
                 alive[owner] = shared.owner.alive(owner)
-            if alive[owner] or page.page_size:
-                continue
             prefix = keys.use_row(page.segment, "")
-            if not shared.catalog.read(partial(_used, prefix)):
+            if not alive[owner] and not shared.catalog.read(partial(_used, prefix)):
                 shared.cache.delete(page.segment, size)
                 swept += 1
         return swept

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from forebay.errors import ForebayError
 from forebay.server.children import FAILED, leave
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 MakeApp = Callable[[], tuple["WSGIApplication", Callable[[], None]]]
 """Opens what an application stands on; gives it and the function that closes that again."""
+
+
+@runtime_checkable
+class KeepsHouse(Protocol):
+    """What opens an application and, in a child of its own, the work behind all of them."""
+
+    def keep_house(self) -> Callable[[], None]:
+        """Begin that work; give the function that ends it."""
+        ...
+
 
 BACK_OFF = (0.1, 5.0)
 SOON = 1.0  # a worker that lived shorter makes its successor wait
@@ -125,17 +135,23 @@ class Alone(_Serving):
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One child; `ready` is the pipe in which it says that it serves, -1 when that is done."""
+    """One child; `ready` is the pipe in which it says that it serves, -1 when that is done.
+
+    The one that keeps `house` has the slot behind those of the listeners.
+    """
 
     pid: int
     slot: int
     make_app: MakeApp
     ready: int
     born: float
+    house: bool = False
     serving: bool = False
     leaving: bool = False
 
     def __str__(self) -> str:
+        if self.house:
+            return f"housekeeping (pid {self.pid})"
         return f"worker {self.slot + 1} (pid {self.pid})"
 
     def look(self) -> bool:
@@ -153,11 +169,11 @@ class _Worker:
 
 
 class Supervisor(_Serving):
-    """The parent of the workers: one slot, with its listener, for each."""
+    """The parent of the workers: one slot, with its listener, for each; one more for the house."""
 
     def run(self) -> int:
         """Serve until a signal ends it; return the exit code."""
-        count = len(self._listeners)
+        count = len(self._listeners) + isinstance(self._make_app, KeepsHouse)
         self._workers: list[_Worker] = []
         self._current: list[_Worker | None] = [None] * count
         self._short_lives = [0] * count
@@ -232,10 +248,17 @@ class Supervisor(_Serving):
         self._due.clear()
         # First here, so that the worker that closes the listener next is the last to hold it.
         self._close_listeners()
-        self._signal_all(signal.SIGTERM)
+        # The house last: workers that drain may still need room.
+        self._signal_all(signal.SIGTERM, [one for one in self._workers if not one.house])
+        self._end_house()
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        for worker in self._workers:
+    def _end_house(self) -> None:
+        """Let the house go when it is all that is left."""
+        if self._stopping and all(worker.house for worker in self._workers):
+            self._signal_all(signal.SIGTERM)
+
+    def _signal_all(self, number: signal.Signals, workers: "list[_Worker] | None" = None) -> None:
+        for worker in self._workers if workers is None else workers:
             os.kill(worker.pid, number)
 
     # --- birth and death
@@ -256,7 +279,8 @@ class Supervisor(_Serving):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(say_ready)
         os.set_blocking(ready, False)
-        worker = _Worker(pid, slot, make_app, ready, time.monotonic())
+        house = slot == len(self._listeners)
+        worker = _Worker(pid, slot, make_app, ready, time.monotonic(), house)
         self._workers.append(worker)
         return worker
 
@@ -274,12 +298,13 @@ class Supervisor(_Serving):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with Signals(signal.SIGTERM, ignored=(signal.SIGINT, signal.SIGHUP)) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOPS, signal.SIGHUP))
+            if slot == len(self._listeners):
+                return self._keep_house(make_app, signals, say_ready)
             app, close = make_app()
             try:
                 server = make_server(app, self._listeners[slot], **self._threads)
                 server.start(on_end=signals.wake)
-                os.write(say_ready, b"1")
-                os.close(say_ready)
+                self._say(say_ready)
                 while server.running:
                     seen, parent_gone = signals.wait(readable=(self._life,))
                     if seen or parent_gone:
@@ -290,6 +315,22 @@ class Supervisor(_Serving):
             finally:
                 close()
         return 0 if healthy else FAILED
+
+    def _keep_house(self, make_app: MakeApp, signals: Signals, say_ready: int) -> int:
+        """Be the child that does what is behind the requests."""
+        assert isinstance(make_app, KeepsHouse)
+        close = make_app.keep_house()
+        try:
+            self._say(say_ready)
+            signals.wait(readable=(self._life,))
+        finally:
+            close()
+        return 0
+
+    @staticmethod
+    def _say(ready: int) -> None:
+        os.write(ready, b"1")
+        os.close(ready)
 
     def _look(self, worker: _Worker) -> None:
         """See whether the worker serves now, and what waited for that."""
@@ -313,6 +354,7 @@ class Supervisor(_Serving):
                 if worker.ready >= 0:
                     os.close(worker.ready)
                 self._died(worker, os.waitstatus_to_exitcode(status))
+                self._end_house()
 
     def _died(self, worker: _Worker, code: int) -> None:
         if self._current[worker.slot] is worker:
@@ -350,7 +392,7 @@ class Supervisor(_Serving):
     def _begin_reload(self) -> None:
         if make_app := self._reloaded():
             log.info("reload: replacing the workers one after another")
-            self._to_replace.extend(range(len(self._listeners)))
+            self._to_replace.extend(range(len(self._current)))
             self._replace_next(make_app)
 
     def _replace_next(self, make_app: MakeApp) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forebay.config import Config
 from forebay.errors import ConfigurationError
+from forebay.objects.tiers import Role
 from forebay.runtime import Forebay, recover
 from forebay.s3.app import create_app
 from forebay.server.announce import announce, withdraw
@@ -62,7 +63,7 @@ def serve(
             log.warning("reload: %s change only with a restart", ", ".join(FIXED))
         if count > 1 and (private := in_child(lambda: recover(new).private)):
             raise _cannot_share(count, private)
-        return application(new)
+        return Application(new, count)
 
     def ready() -> None:
         announce(config.state, url)
@@ -71,7 +72,7 @@ def serve(
     try:
         return run(
             listeners,
-            application(config),
+            Application(config, count),
             threads=server.threads,
             slow_threads=server.slow_threads,
             shutdown_timeout=server.shutdown_timeout,
@@ -105,19 +106,35 @@ def run(
     ).run()
 
 
-def application(config: Config) -> MakeApp:
-    """Give the function that opens a Forebay of `config` and its S3 application."""
+class Application:
+    """Opens a Forebay of `config`, with its S3 application or for what is behind that."""
 
-    def make() -> tuple["WSGIApplication", Callable[[], None]]:
-        forebay = Forebay(config)
+    def __init__(self, config: Config, workers: int = 1) -> None:
+        """Prepare to be opened in each of `workers` processes."""
+        self._config = config
+        self._workers = workers
+
+    def __call__(self) -> tuple["WSGIApplication", Callable[[], None]]:
+        """Open it for requests; give the application, and what closes it."""
+        forebay = self._open(Role.ALONE if self._workers == 1 else Role.WORKER)
         try:
-            forebay.start()
             return create_app(forebay), forebay.close
         except BaseException:
             forebay.close()
             raise
 
-    return make
+    def keep_house(self) -> Callable[[], None]:
+        """Open it in the process that keeps house for all workers; give what closes it."""
+        return self._open(Role.HOUSEKEEPING).close
+
+    def _open(self, role: Role) -> Forebay:
+        forebay = Forebay(self._config, role=role)
+        try:
+            forebay.start()
+        except BaseException:
+            forebay.close()
+            raise
+        return forebay
 
 
 def processes(config: Config) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from forebay.types import PageId
 
@@ -74,6 +74,30 @@ class PageStore(Protocol):
 
     def close(self) -> None:
         """Let go of everything; no method is called after it."""
+        ...
+
+
+@runtime_checkable
+class SupportsVerify(Protocol):
+    """A page store that keeps checksums: for the copies between tiers, and for the scrubber."""
+
+    def verify(self, page: PageId, /) -> bool:
+        """Hold all bytes of a page against its checksums now; False when it is not there.
+
+        Raises Corrupt.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsMending(Protocol):
+    """A page store whose shelves may vanish under it, and can be made again."""
+
+    def mend(self) -> None:
+        """Make the shelves again if they are gone and their place is still there.
+
+        Called now and then while the store fails. Raises StorageError.
+        """
         ...
 
 

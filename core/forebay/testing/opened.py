@@ -130,6 +130,7 @@ class OpenedForebay:
         self.forebay.housekeeping.settle_late()
         while self.forebay.housekeeping.empty_trash():
             pass
+        self.forebay.cache.recount()
 
     def held(self, kind: bytes) -> list[bytes]:
         """Give the names of the catalog's rows of a kind."""

@@ -226,7 +226,7 @@ def test_page_writer_is_none_when_every_tier_fails(house, caplog):
 def test_a_page_of_a_fill_evicts(house):
     put(house.cache, "a", b"x" * 100)
     assert put_page(house.cache, "b", 0, b"y" * PAGE).tier == "MEM"
-    assert house.cache.open("a") is None
+    assert [page.segment for _, page, _ in house.cache.segments()] == ["b", "a"], "a went down"
 
 
 def test_delete_removes_whole_and_pages_from_every_tier(house):

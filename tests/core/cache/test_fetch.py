@@ -334,6 +334,7 @@ def test_closing_frees_who_waits_and_leaves_the_closed_stores_alone(tmp_path, mo
     assert (tmp_path / "node" / "room").read_bytes() == room
     with opened(tmp_path / "node") as fetches:
         assert list(fetches.cache.segments()) == []
+        fetches.cache.prime()
         assert fetches.cache.room()[0].used == 0
 
 

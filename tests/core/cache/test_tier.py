@@ -349,7 +349,7 @@ def test_notes_of_pages_that_others_deleted_do_not_pile_up(tmp_path, tiers):
     for number in range(100):
         put(writes, f"s{number}", b"x" * 10)
         reads.open(PageId(f"s{number}")).close()
-    assert len(reads._sizes) <= 20
+    assert len(reads.stock.residents()) <= 20
 
 
 class Failing:
@@ -551,6 +551,9 @@ def test_what_a_killed_process_reserved_is_counted_anew(tmp_path, tiers):
     assert beside.room().used == 600
     beside.close()
     tiers.append(disk_tier(tmp_path, 2000))
+    assert tiers[0].doubtful
+    tiers[0].prime()
+    assert not tiers[0].doubtful
     assert tiers[0].room().used == 100
     check_counts(tiers[0])
 

@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 def test_what_one_worker_took_every_other_gives(start):
     served = start()
-    assert len(served.children()) == 2
+    assert len(served.children()) == 3
     s3 = served.client()
     s3.create_bucket(Bucket="bucket")
     keys = [f"key-{number}" for number in range(40)]
@@ -139,7 +139,7 @@ def test_what_was_acknowledged_outlives_a_killed_worker_and_a_restart(start):
             s3.put_object(Bucket="bucket", Key=f"{number:02}", Body=b"x" * 50_000)
             kept.append(f"{number:02}")
     assert len(kept) >= 28, "only what was in flight may fail"
-    until(lambda: len(served.children()) == 2)
+    until(lambda: len(served.children()) == 3)
     assert served.stop() == 0
     again = start()
     s3 = again.client()
