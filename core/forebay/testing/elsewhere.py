@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -125,13 +126,22 @@ def die_while_changing(opening: Opening, done: bytes, undone: bytes) -> None:
     store.write(die)
 
 
-def count_up(opening: Opening, key: bytes, turns: int) -> None:
-    """Add one to a number, `turns` times, each in a transaction of its own."""
+def count_up(opening: Opening, key: bytes, turns: int, crowd: int) -> None:
+    """Add one to a number, `turns` times, each in a transaction of its own.
+
+    Begins when `crowd` processes have come.
+    """
     store = opened(opening)
+
+    def come(transaction: Any) -> None:
+        transaction.put(b"here %d" % os.getpid(), b"")
 
     def count(transaction: Any) -> None:
         transaction.put(key, b"%d" % (int(transaction.get(key) or b"0") + 1))
 
+    store.write(come)
+    while len(store.read(lambda snapshot: list(snapshot.scan(b"here", b"hes")))) < crowd:
+        time.sleep(0.01)
     for _ in range(turns):
         store.write(count, durable=False)
     store.close()

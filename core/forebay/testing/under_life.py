@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -87,7 +88,7 @@ class LifeTests(UnderStoreKit):
     def test_close_lets_go_of_everything(self, under: UnderStore) -> None:
         """Check that stores that come and go leave no descriptors and no threads."""
         counts = []
-        for _ in range(6):
+        for _ in range(8):
             other = self.twin(under)
             if other is None:
                 pytest.skip("the test class opens no second store")
@@ -99,13 +100,21 @@ class LifeTests(UnderStoreKit):
             next(other.list("kit/"))
             other.close()
             del other, reader
-            gc.collect()
-            counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-        # The first ones may set up what the process keeps for all stores.
-        assert counts[-1] <= (counts[1][0] + 2, counts[1][1] + 2), f"it grows: {counts}"
+            counts.append(_held())
+        # The first ones may set up what the process keeps for all stores; the server of a test
+        # may let go a moment after its client.
+        until = time.monotonic() + 3
+        while (now := _held()) > counts[1] + 3 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert now <= counts[1] + 3, f"descriptors and threads grow: {counts}, then {now}"
 
     def _opening(self, under: UnderStore) -> Opening:
         opening = self.opening(under)
         if opening is None:
             pytest.skip("the test class does not say how another process opens the store")
         return opening
+
+
+def _held() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")) + threading.active_count()
