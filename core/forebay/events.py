@@ -131,3 +131,20 @@ class TierRecovered(Event):
     """A tier that had failed takes pages again."""
 
     tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened(Event):
+    """An under store fails again and again: its `operations` are left alone for a while."""
+
+    under: str
+    operations: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed(Event):
+    """An under store answers again."""
+
+    under: str
+    operations: str

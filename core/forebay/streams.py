@@ -92,6 +92,8 @@ class ChunksReader:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return b""
+            if 0 < len(chunk) <= size:
+                return chunk  # most often, and without a copy
             self._rest = memoryview(chunk)
         block = bytes(self._rest[:size])
         self._rest = self._rest[size:]

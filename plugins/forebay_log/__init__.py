@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from forebay.events import Event, PageCorrupt, PersistFailed, SyncConflict
+from forebay.events import (
+    BreakerClosed,
+    BreakerOpened,
+    Event,
+    PageCorrupt,
+    PersistFailed,
+    SyncConflict,
+)
 from forebay.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -14,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("forebay.events")
 
 LEVELS: dict[type[Event], int] = {
+    BreakerClosed: logging.WARNING,
+    BreakerOpened: logging.WARNING,
     PageCorrupt: logging.ERROR,
     PersistFailed: logging.WARNING,
     SyncConflict: logging.WARNING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import threading
 import time
 from bisect import bisect_right
@@ -22,6 +23,8 @@ CLAIM_WAIT = 2.0
 """Longest wait, in seconds, for another process that fetches the same pages."""
 STALL = 60.0
 """Seconds without a new byte after which a reader gives a fetch up."""
+_TURN = 0.05
+"""Longest wait, in seconds, for readers to have what was brought, before it goes to a shelf."""
 _CLOSE_WAIT = 5.0
 """Seconds in which fetches under way may end when the cache is closed."""
 
@@ -51,6 +54,8 @@ class Fetches:
         self.cache = cache
         self.claims = claims
         self.parallel = parallel
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.files = 1 << 20 if files == resource.RLIM_INFINITY else files
         self.closed = False
         self._line = Line(memory)
         self._lock = threading.Lock()
@@ -89,9 +94,19 @@ class Fetches:
                 fetch.attach()
             return fetch
 
-    def flies(self, segment: str, index: int) -> bool:
-        """Tell whether a page is being fetched by this process."""
-        return (segment, index) in self._flying
+    def has(self, segment: str, index: int) -> bool:
+        """Tell whether a page is in memory, proved right and on its way to a shelf."""
+        fetch = self._flying.get((segment, index))
+        return fetch is not None and fetch.proved
+
+    def settle(self, timeout: float) -> bool:
+        """Wait until nothing is under way any more; tell whether that came about."""
+        deadline = time.monotonic() + timeout
+        while self._flying or self._line.busy:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return True
 
     def land(self, fetch: Fetch) -> None:
         """Forget a fetch that is over: whoever comes later looks at the pages."""
@@ -154,6 +169,11 @@ class Fetch:
         self._gone = False
         self._failure: Exception | None = None
 
+    @property
+    def proved(self) -> bool:
+        """Whether all bytes came and are right; no page need be on a shelf yet."""
+        return self._proved
+
     # --- for readers ------------------------------------------------------------------
 
     def attach(self) -> None:
@@ -167,8 +187,9 @@ class Fetch:
             self._readers -= 1
             if self._readers:
                 return
+            self._changed.notify_all()
             over = self._over
-            unwanted = not over and not self._wanted
+            unwanted = not self._proved and not self._wanted and not over
             if unwanted:
                 self._gone = True
             if over:
@@ -199,6 +220,11 @@ class Fetch:
     def prove(self) -> None:
         """Wait until the whole fetch proved right. Raises as `read` does."""
         self.read(self.end, self.end, refuse=False)
+
+    def rest(self, timeout: float) -> None:
+        """Wait until the pages are on their shelf, for `timeout` seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over, timeout)
 
     def _ready(self, at: int, stop: int) -> bytes | None:
         """Give what can be given now; None: wait."""
@@ -278,41 +304,54 @@ class Fetch:
         return True
 
     def _bring(self) -> None:
-        cache, source = self._fetches.cache, self.source_of
-        page = cache.page_size
-        lengths = {i: min(page, source.size - i * page) for i in range(self.first, self.stop)}
-        shelf = _Shelf(cache, source.segment, lengths)
-        chunks = source.bring(ByteRange(self.start, self.end))
+        """Bring the bytes to the readers, and then to the pages: nobody waits for a shelf."""
+        source = self.source_of
+        page, indexes = self._fetches.cache.page_size, range(self.first, self.stop)
+        lengths = {index: min(page, source.size - index * page) for index in indexes}
+        shelf = _Shelf(self._fetches.cache, source.segment, lengths)
+        try:
+            if self._receive(shelf):
+                with self._changed:
+                    # Who reads has the first turn at the processor.
+                    self._changed.wait_for(lambda: not self._readers, _TURN)
+                for block in self._blocks[1:]:
+                    if self._fetches.closed:
+                        return
+                    shelf.write(block)
+                shelf.commit()
+        finally:
+            # Closed stores must not be touched; the next start finds what is left.
+            if not self._fetches.closed:
+                shelf.abort()
+
+    def _receive(self, shelf: _Shelf) -> bool:
+        """Take what the source gives; tell whether all of it came and was right."""
+        source, chunks = self.source_of, self.source_of.bring(ByteRange(self.start, self.end))
         at = self.start
         try:
             for block in chunks:
-                if self._fetches.closed:
-                    raise Unavailable("the gateway is being closed")
-                if self._gone:
-                    return
-                if at + len(block) > self.end:
-                    at += len(block)
+                if self._gone or self._fetches.closed:
+                    return False
+                at += len(block)
+                if at > self.end:
                     break
                 if not block:
                     continue
-                shelf.write(block)
-                if not shelf.keeps:
-                    # Others would wait in vain for pages that find no room.
-                    self._fetches.claims.drop(source.segment, self.first, self.stop)
-                at += len(block)
+                if not self._blocks:
+                    shelf.write(block)
+                    if not shelf.keeps:
+                        # Others would wait in vain for pages that find no room.
+                        self._fetches.claims.drop(source.segment, self.first, self.stop)
                 self._add(block)
             if at != self.end:
                 raise SourceChanged(
                     f"segment {source.segment}: the source is not {source.size} bytes"
                 )
-            if not self._fetches.closed:
-                shelf.commit()
             with self._changed:
                 self._proved = True
+                self._changed.notify_all()
+            return True
         finally:
-            # Closed stores must not be touched; the next start finds what is left.
-            if not self._fetches.closed:
-                shelf.abort()
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()

@@ -15,10 +15,14 @@ from forebay.types import ByteRange, PageId
 
 RUN = 8 << 20
 """Most bytes of one fetch; runs begin and end at its multiples, so that they meet."""
-_OPENED = 64
-"""Pages that `plan` opens and keeps open."""
+_OPENED = 256
+"""Most pages that `plan` opens and keeps open; fewer where a process may open few files."""
+_FEW = 16
+"""Pages that it opens of a longer range, which cannot be sent as files."""
 _LOOKED_AT = 1024
 """Pages that `plan` looks for at most; a longer range is judged by its beginning."""
+_REST = 1.0
+"""Longest wait, in seconds, for the pages of a body that was read."""
 _LOOKS = 3
 """How often a page may come and go before it is asked of the source whatever the cache says."""
 
@@ -50,6 +54,8 @@ class PageBody:
         self._joined: dict[int, Fetch] = {}
         self._ahead = self._first
         self._looks = 0
+        self._short = byte_range.length <= RUN
+        self._read: list[Fetch] = []
         self._crowded_out = False
         self._chunks = self._blocks()
         self._reader = ChunksReader(self._chunks)
@@ -58,12 +64,14 @@ class PageBody:
         """Look which pages are there and set `cache`; opens the first ones, reads no source."""
         if self.cache:
             return self.cache
-        window = min(self._stop, self._first + _OPENED)
-        seen = {self._keep(index) for index in range(self._first, window)}
-        for index in range(window, min(self._stop, self._first + _LOOKED_AT)):
+        count, most = self._stop - self._first, min(_OPENED, self._fetches.files // 64)
+        window = self._first + (count if count <= most else _FEW)
+        seen: set[bool] = set()
+        for index in range(self._first, min(self._stop, self._first + _LOOKED_AT)):
+            opens = index < window and False not in seen
+            seen.add((opens and self._keep(index)) or self._near(index))
             if len(seen) > 1:
                 break
-            seen.add(self._cache.holds_page(self._segment, index))
         self.cache = "PARTIAL" if len(seen) > 1 else "MISS" if False in seen else "HIT"
         return self.cache
 
@@ -93,8 +101,13 @@ class PageBody:
     def close(self) -> None:
         """Stop; a fetch under way of which nothing was read yet is broken off."""
         self._chunks.close()
+        self._read += self._joined.values()
         while self._joined:
             self._joined.popitem()[1].detach()
+        # Of a short body the pages are there when it is closed; a long one does not wait.
+        for fetch in self._read:
+            if self._short and fetch.proved:
+                fetch.rest(_REST)
         while self._held:
             self._held.popitem()[1].close()
 
@@ -136,6 +149,8 @@ class PageBody:
             # A fetch whose memory others needed: its client is slow, so no more is held for it.
             self._crowded_out = self._crowded_out or (at < stop and not self._looks)
             self._joined.pop(index).detach()
+            if self._short:
+                self._read.append(fetch)
 
     def _join(self, index: int) -> Fetch:
         """Attach to the fetch that brings a page, which is not there, and those behind it."""
@@ -168,6 +183,12 @@ class PageBody:
         while stop < limit and not self._cache.holds_page(self._segment, stop):
             stop += 1
         return stop
+
+    def _near(self, index: int) -> bool:
+        """Tell whether a page is on a shelf, or in memory on its way there."""
+        return self._fetches.has(self._segment, index) or self._cache.holds_page(
+            self._segment, index
+        )
 
     def _keep(self, index: int) -> bool:
         """Have a page open, if it is there."""

@@ -60,6 +60,11 @@ class Line:
         """Bytes of memory that jobs hold now."""
         return self._taken.total()
 
+    @property
+    def busy(self) -> int:
+        """How many jobs run now."""
+        return self._busy
+
     def add(self, job: Job) -> None:
         """Run a job that somebody waits for, as soon as it can be."""
         with self._lock:

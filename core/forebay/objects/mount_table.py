@@ -30,6 +30,7 @@ from forebay.catalog.catalog import Catalog
 from forebay.catalog.records import MountedRow, MountRow, Seen, encode
 from forebay.config import Config, MountConfig, read_mount
 from forebay.errors import ConfigurationError, StorageError
+from forebay.events import Event
 from forebay.lanes import SlowStore
 from forebay.objects.mounts import Mount, Mounts, split_path
 from forebay.objects.opening import Opener, UnreachableStore, first_tries, told
@@ -312,10 +313,17 @@ class MountTable:
         store: UnderStore = factory(
             config.under, {"durability": self._config.durability, **config.options}
         )
+        on_event = getattr(store, "on_event", None)
+        if on_event is not None:
+            on_event(self._track)
         if store.capabilities.local_files or not store.capabilities.persistent:
             return store  # files and memory of this machine: nobody waits for them
         slow: Any = SlowStore(store, config.path)
         return slow  # type: ignore[no-any-return]
+
+    def _track(self, event: Event) -> None:
+        if self._shared is not None:
+            self._shared.track(event)
 
     # --- taking note ---------------------------------------------------------------------
 

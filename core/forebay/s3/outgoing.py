@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 from forebay.errors import SourceChanged
 from forebay.objects.read import OpenObject
@@ -13,7 +15,7 @@ from forebay.streams import Reader, Segment
 SMALL = 64 << 10
 """Bodies up to this size are read at once: cheaper than a file that is handed on."""
 
-BLOCK = 256 << 10
+BLOCK = 1 << 20
 
 
 class SegmentFile:
@@ -69,6 +71,58 @@ class SegmentFile:
             self._close()
 
 
+class SegmentsFile:
+    """Several segments, one after another, as a binary file whose position begins at 0.
+
+    It has no `fileno`: its bytes lie in several files.
+    """
+
+    def __init__(self, segments: Sequence[Segment], close: Callable[[], None]) -> None:
+        self._segments = segments
+        self._stops = list(accumulate(segment.length for segment in segments))
+        self._position = 0
+        self._close = close
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.read(BLOCK):
+            yield block
+
+    def seekable(self) -> bool:
+        """Say yes: `seek` and `tell` work."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position."""
+        total = self._stops[-1]
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: total}[whence]
+        self._position = start + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Give up to `size` bytes, of one segment. Raises SourceChanged when a file ends early."""
+        number = bisect_right(self._stops, self._position)
+        if number == len(self._stops) or not size:
+            return b""
+        segment, left = self._segments[number], self._stops[number] - self._position
+        place = segment.offset + segment.length - left
+        block = os.pread(segment.fd, left if size < 0 else min(size, left), place)
+        if not block:
+            raise SourceChanged("a file became shorter while it was being sent")
+        self._position += len(block)
+        return block
+
+    def close(self) -> None:
+        """Let go of the object, once."""
+        if not self.closed:
+            self.closed = True
+            self._close()
+
+
 class Blocks:
     """`length` bytes of a reader, block by block; a short reader raises instead of ending."""
 
@@ -110,8 +164,12 @@ def send(answer: Answer, opened: OpenObject, length: int) -> Answer:
     answer.headers["content-length"] = str(length)
     try:
         segments = opened.segments
-        if segments is not None and len(segments) == 1 and length > SMALL:
-            answer.stream = SegmentFile(segments[0], opened.close)
+        if segments and length > SMALL:
+            answer.stream = (
+                SegmentFile(segments[0], opened.close)
+                if len(segments) == 1
+                else SegmentsFile(segments, opened.close)
+            )
             return answer
         first = _first(opened, segments, min(length, SMALL if length <= SMALL else BLOCK))
         if len(first) == length:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, get_header_lines
 from waitress.server import TcpWSGIServer
@@ -33,6 +34,7 @@ CONNECTIONS = 4000
 LINGER = 0.25
 SPARE = 10.0  # seconds after which a thread beyond the ordinary ones ends for want of work
 SLOW_THREADS = 128
+LARGE = 64 << 10  # bytes of a block that is sent without being copied
 
 SETTINGS: dict[str, Any] = {
     "asyncore_use_poll": True,  # select() dies at 1,024 descriptors
@@ -155,6 +157,34 @@ class Task(WSGITask):  # type: ignore[misc]
             super().write(data)
 
 
+class View(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
+    """A large block on its way out, as it is: waitress would copy it twice or more."""
+
+    def __init__(self, block: bytes) -> None:
+        self._rest = memoryview(block)
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+    def __bool__(self) -> bool:
+        return bool(self._rest)
+
+    def get(self, numbytes: int = -1, skip: bool = False) -> memoryview:
+        """Give the next bytes; with `skip` they are passed over."""
+        block = self._rest if numbytes < 0 else self._rest[:numbytes]
+        if skip:
+            self.skip(len(block))
+        return block
+
+    def skip(self, numbytes: int, allow_prune: bool = False) -> None:
+        """Pass over bytes that were sent."""
+        self._rest = self._rest[numbytes:]
+
+    def close(self) -> None:
+        """Let go of the block."""
+        self._rest = memoryview(b"")
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
@@ -177,6 +207,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         completed = self.request.completed
         super().send_continue()
         self.request.completed = completed
+
+    def write_soon(self, data: Any) -> int:
+        """Send `data`, or have it sent; waits while the client is too far behind."""
+        large = isinstance(data, bytes) and len(data) >= LARGE
+        sent: int = super().write_soon(View(data) if large else data)
+        return sent
 
     def handle_close(self) -> None:
         """Close the connection, and the temporary file of a body that will not arrive."""

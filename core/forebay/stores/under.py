@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from forebay.events import Event
 from forebay.streams import Reader
 from forebay.types import Attributes, ByteRange, Capabilities, CommonPrefix, ObjectInfo
 
@@ -99,6 +100,14 @@ class SupportsCopy(Protocol):
         self, source: str, target: str, /, *, attributes: Attributes, if_match: str | None
     ) -> ObjectInfo:
         """Copy `source`, if it still has the fingerprint `if_match`, to `target`."""
+        ...
+
+
+class SupportsEvents(Protocol):
+    """An under store, or a layer around one, that has news to tell."""
+
+    def on_event(self, track: Callable[[Event], None], /) -> None:
+        """Call `track` with every event from now on; called once, when the store is open."""
         ...
 
 

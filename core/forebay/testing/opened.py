@@ -126,7 +126,8 @@ class OpenedForebay:
             pass
 
     def clean(self) -> None:
-        """Do the work of housekeeping."""
+        """Let what was read reach its shelf, and do the work of housekeeping."""
+        assert self.forebay._shared.fetches.settle(30)
         self.forebay.housekeeping.settle_late()
         while self.forebay.housekeeping.empty_trash():
             pass

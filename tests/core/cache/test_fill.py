@@ -1,7 +1,6 @@
 import logging
 import os
 import threading
-import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -79,11 +78,7 @@ def body(fetches, origin, start=0, stop=None, size=SIZE):
 
 
 def settle(fetches):
-    """Wait until no fetch is under way."""
-    deadline = time.monotonic() + 30
-    while fetches._flying or fetches._line._busy:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    assert fetches.settle(30)
 
 
 def read_all(reader, block=7):
@@ -151,6 +146,7 @@ def test_the_last_page_is_as_short_as_the_segment(fetches):
     with body(fetches, origin, size=40) as reader:
         assert read_all(reader) == SEGMENT[:40]
     assert origin.asked == [(0, 40)]
+    settle(fetches)
     assert sorted(size for _, _, size in fetches.cache.segments()) == [8, 16, 16]
     with body(fetches, origin, 33, size=40) as reader:
         assert reader.plan() == "HIT"
@@ -188,6 +184,7 @@ def test_any_range_is_given_exactly_whatever_is_there(
             assert origin.asked == []
         if plan == "MISS":
             assert origin.asked != []
+        settle(fetches)
         assert used(fetches) == sum(size for _, _, size in fetches.cache.segments())
         assert fetches._line.held == 0
 
@@ -305,6 +302,7 @@ def test_a_failing_shelf_never_fails_the_reader(at, caplog):
     with opened(memory_cache(store=Leaky(at))) as fetches:
         with caplog.at_level(logging.WARNING), body(fetches, Origin()) as reader:
             assert read_all(reader) == SEGMENT
+        settle(fetches)
         assert "broken shelf" in caplog.text
         assert used(fetches) == 0
 
@@ -351,6 +349,34 @@ def test_many_who_miss_the_same_pages_fetch_once(fetches):
         thread.join(timeout=30)
     assert got == [SEGMENT[10:200]] * 6
     assert len(origin.asked) == 1
+
+
+def test_what_is_proved_is_a_hit_before_it_is_on_a_shelf(fetches, monkeypatch):
+    shelve, origin = threading.Event(), Origin()
+    page_writer = fetches.cache.page_writer
+
+    def late(segment, index, size):
+        assert index == 0 or shelve.wait(30)
+        return page_writer(segment, index, size)
+
+    monkeypatch.setattr(fill, "_REST", 0.01)
+    monkeypatch.setattr(fetches.cache, "page_writer", late)
+    for expected in ("MISS", "HIT", "HIT"):
+        with body(fetches, origin, 5, 3 * PAGE) as reader:
+            assert reader.plan() == expected
+            assert reader.segments() is None
+            assert read_all(reader) == SEGMENT[5 : 3 * PAGE]
+    assert len(origin.asked) == 1
+    shelve.set()
+    assert pages(fetches) == [0, 1, 2]
+
+
+def test_the_pages_of_a_short_body_are_there_when_it_is_closed(fetches):
+    for _ in range(20):
+        with body(fetches, Origin(block=PAGE)) as reader:
+            assert read_all(reader) == SEGMENT
+        assert len(list(fetches.cache.segments())) == 48
+        fetches.cache.delete("a", SIZE)
 
 
 def test_a_slow_reader_holds_nobody_up(fetches):
@@ -441,6 +467,7 @@ def test_a_hit_on_disk_is_pieces_of_files(disk):
     with body(disk, Origin()) as reader:
         assert reader.segments() is None
         assert read_all(reader) == SEGMENT
+    settle(disk)
     with body(disk, Origin(), 20, 70) as reader:
         assert reader.plan() == "HIT"
         pieces = reader.segments()

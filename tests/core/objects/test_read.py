@@ -195,6 +195,7 @@ def test_what_the_selection_refuses_leaves_no_file_open(stocked):
 def test_reads_give_back_every_file_they_opened(stocked):
     for key in stocked.listed():
         read(stocked, key)
+    stocked.clean()
     before = len(os.listdir("/proc/self/fd"))
     for key in stocked.listed():
         read(stocked, key, ByteRange(0, min(10, stocked.head(key).size)))

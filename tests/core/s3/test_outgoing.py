@@ -9,7 +9,7 @@ import pytest
 from forebay.errors import SourceChanged
 from forebay.objects.read import OpenObject
 from forebay.s3.call import Answer
-from forebay.s3.outgoing import BLOCK, SMALL, Blocks, SegmentFile, send
+from forebay.s3.outgoing import BLOCK, SMALL, Blocks, SegmentFile, SegmentsFile, send
 from forebay.streams import Segment
 from forebay.types import ByteRange
 
@@ -106,14 +106,54 @@ def test_one_segment_goes_to_the_server_as_a_file(file):
     assert closes.count == 1
 
 
-def test_anything_else_goes_in_blocks(file):
-    segments = [Segment(file.fileno(), 0, 100), Segment(file.fileno(), 100, len(BODY) - 100)]
-    for given in (None, segments):
-        source, closes = opened(len(BODY), segments=given)
-        answer = send(Answer(), source, len(BODY))
-        assert isinstance(answer.stream, Blocks)
-        assert b"".join(answer.stream) == BODY
-        assert closes.count == 1
+def pieces_of(file):
+    fd = file.fileno()
+    return [Segment(fd, 0, 100), Segment(fd, 100, 7), Segment(fd, 107, len(BODY) - 107)]
+
+
+def test_several_segments_go_to_the_server_as_one_file(file):
+    source, closes = opened(len(BODY), segments=pieces_of(file))
+    answer = send(Answer(), source, len(BODY))
+    assert isinstance(answer.stream, SegmentsFile)
+    assert b"".join(answer.stream) == BODY
+    assert closes.count == 0
+    answer.stream.close()
+    answer.stream.close()
+    assert closes.count == 1
+
+
+def test_a_file_of_segments_is_read_from_any_position(file):
+    whole = SegmentsFile(pieces_of(file), Closes())
+    assert whole.seekable()
+    assert whole.seek(0, os.SEEK_END) == len(BODY)
+    assert whole.read(10) == b""
+    for at in (0, 99, 100, 106, 107, 5000):
+        whole.seek(at)
+        assert whole.tell() == at
+        block = whole.read(50)
+        assert BODY[at:].startswith(block)
+        assert 0 < len(block) <= 50
+        assert whole.seek(-len(block), os.SEEK_CUR) == at
+    whole.seek(105)
+    assert whole.read() == BODY[105:107], "to the end of a segment at most"
+    assert whole.read(0) == b""
+
+
+def test_a_file_of_segments_that_became_shorter_raises(file):
+    short = SegmentsFile(
+        [Segment(file.fileno(), 0, 5), Segment(file.fileno(), len(BODY), 5)], Closes()
+    )
+    assert short.read(100) == BODY[:5]
+    with pytest.raises(SourceChanged):
+        short.read(100)
+
+
+def test_anything_else_goes_in_blocks():
+    source, closes = opened(len(BODY))
+    answer = send(Answer(), source, len(BODY))
+    assert isinstance(answer.stream, Blocks)
+    assert b"".join(answer.stream) == BODY
+    assert closes.count == 1
 
 
 class Fails:

@@ -20,7 +20,11 @@ from waitress.task import ThreadedTaskDispatcher
 from forebay.lanes import Lanes
 from forebay.server import waitress as waitress_module
 from forebay.server.listeners import bind
-from forebay.server.waitress import Server, connection_limit, make_server
+from forebay.server.waitress import LARGE, Server, View, connection_limit, make_server
+
+BLOCKS = [
+    bytes([n]) * size for n, size in enumerate((10, LARGE, LARGE - 1, 5 * LARGE, 3, 9 * LARGE))
+]
 
 
 class Site:
@@ -55,6 +59,9 @@ class Site:
         if path.startswith("/slow"):
             with Lanes.slow(path):
                 assert self.go_on.wait(30)
+        if path == "/blocks":
+            start_response("200 OK", [("Content-Length", str(sum(map(len, BLOCKS))))])
+            return iter(BLOCKS)
         if path == "/large":
             start_response("200 OK", [("Content-Length", str(32 << 20))])
             return (bytes(1 << 20) for _ in range(32))
@@ -297,6 +304,21 @@ def test_64_clients_at_once_all_get_their_own_answer(server):
     for one in clients:
         one.join(10)
     assert wrong == []
+
+
+def test_blocks_of_any_size_leave_in_order(server):
+    with connected(server) as connection:
+        for _ in range(3):
+            assert ask(connection, "GET", "/blocks")[1] == b"".join(BLOCKS)
+
+
+def test_a_view_gives_its_block_piece_by_piece():
+    view = View(b"0123456789")
+    assert (len(view), bytes(view.get(4)), bool(view)) == (10, b"0123", True)
+    view.skip(3, True)
+    assert (len(view), bytes(view.get(2, skip=True)), bytes(view.get())) == (7, b"34", b"56789")
+    view.close()
+    assert (len(view), bool(view)) == (0, False)
 
 
 # --- lanes
