@@ -29,9 +29,8 @@ _OURS: Final = ("durability", "timeout", "parallel_reads")
 
 
 def _disconnect(fs: Any) -> None:
-    session = getattr(fs, "session", None)
-    if session is not None:  # requests' own: WebHDFS, GitHub
-        session.close()
+    if not fs.async_impl and hasattr(fs, "session"):  # of requests: WebHDFS
+        fs.session.close()
 
 
 _CLOSE: Mapping[str, Callable[[Any], object]] = {
@@ -222,7 +221,7 @@ def _make(cls: Any, row: Row, arguments: Mapping[str, Any], timeout: float) -> A
     if row.via != "sftp":  # which hands everything it does not know to the connection
         given["use_listings_cache"] = False
     fs = cls(skip_instance_cache=True, **given)
-    if row.via == "files" and hasattr(fs, "session"):
+    if not fs.async_impl and hasattr(fs, "session"):
         fs.session.request = partial(fs.session.request, timeout=timeout)
     return fs
 

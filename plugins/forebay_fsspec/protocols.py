@@ -85,6 +85,7 @@ ROWS: Final = (
         flat=True,
         path_max=1000,
         options=("*",),
+        server="moto, where s3fs is installed",
         note="s3:// without fsspec+ does more: conditional writes, attributes, any key",
     ),
     Row(
@@ -126,7 +127,7 @@ ROWS: Final = (
                 "sftp_client_kwargs": {"path_errors": "surrogateescape"},
             }
         ),
-        server="asyncssh",
+        server="asyncssh; OpenSSH's sftp-server where it is installed",
         note="fingerprints are of whole seconds; host keys are checked (known_hosts)",
     ),
     Row(

@@ -11,10 +11,10 @@ import stat
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, TypeVar
 
-from forebay.errors import NotFound, NotSupported, SourceChanged, StorageError
+from forebay.errors import NotFound, NotSupported, SourceChanged, StorageError, Unavailable
 from forebay_fsspec.connections import Connections, begin, run
 from forebay_fsspec.faults import Translated
 from forebay_fsspec.files import Entry, Sink, Source, moment
@@ -115,7 +115,11 @@ class SftpFiles:
 
     def _do(self, path: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         async def on_channel(fs: Any) -> T:
-            async with fs._pool.get() as channel:
+            async with AsyncExitStack() as stack:
+                try:
+                    channel = await stack.enter_async_context(fs._pool.get())
+                except ValueError as error:  # and it would never try again
+                    raise Unavailable("the server opens no channel for SFTP") from error
                 return await work(channel)
 
         with Translated(path), self._connections.use() as fs:

@@ -17,11 +17,19 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def sftp_server(root, *, sftp_factory=None, port=0):
-    """OpenSSH's protocol by asyncssh; any user may log in with the password ``secret``."""
+def sftp_server(root, *, sftp_factory=None, program=None, port=0):
+    """SFTP by asyncssh, or by OpenSSH's own `program` for whole paths of this machine.
+
+    Any user may log in with the password ``secret``.
+    """
     import asyncssh
 
+    connections = []
+
     class Anyone(asyncssh.SSHServer):
+        def connection_made(self, connection):
+            connections.append(connection)
+
         def begin_auth(self, username):
             return True
 
@@ -30,6 +38,20 @@ def sftp_server(root, *, sftp_factory=None, port=0):
 
         def validate_password(self, username, password):
             return password == "secret"
+
+        def session_requested(self):
+            return Subsystem(run, None, 3, False) if program else False
+
+    class Subsystem(asyncssh.SSHServerProcess):
+        """Hands the subsystem to a program, where asyncssh would take it itself."""
+
+        def subsystem_requested(self, subsystem):
+            return subsystem == "sftp"
+
+        def session_started(self):
+            ends = [asyncssh.SSHReader(self, self._chan)]
+            ends += [asyncssh.SSHWriter(self, self._chan, kind) for kind in (None, 1)]
+            self._conn.create_task(self._session_factory(*ends))
 
     class Below(sftp_factory or asyncssh.SFTPServer):
         def __init__(self, channel):
@@ -42,9 +64,33 @@ def sftp_server(root, *, sftp_factory=None, port=0):
     key = asyncssh.generate_private_key("ssh-ed25519")
     servers = []
 
+    async def pump(reader, writer):
+        with suppress(OSError, asyncssh.Error):
+            while block := await reader.read(1 << 16):
+                writer.write(block)
+                await writer.drain()
+        writer.close()
+
+    async def run(channel):
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        child = await asyncio.create_subprocess_exec(program, **pipes)
+        try:
+            await asyncio.gather(
+                pump(channel.stdin, child.stdin), pump(child.stdout, channel.stdout)
+            )
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
+
     async def start():
         server = await asyncssh.listen(
-            "127.0.0.1", port, server_host_keys=[key], server_factory=Anyone, sftp_factory=Below
+            "127.0.0.1",
+            port,
+            server_host_keys=[key],
+            server_factory=Anyone,
+            sftp_factory=None if program else Below,
+            encoding=None,
         )
         servers.append(server)
         return server.get_port()
@@ -58,6 +104,9 @@ def sftp_server(root, *, sftp_factory=None, port=0):
             for server in servers:
                 server.close()
                 await server.wait_closed()
+            for connection in connections:
+                connection.abort()
+            await asyncio.sleep(0.05)
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             await asyncio.sleep(0.05)

@@ -166,3 +166,16 @@ def test_no_file_system_of_fsspec_is_shared_with_others(tmp_path):
         assert fsspec.filesystem("file") is not first
     one.close()
     two.close()
+
+
+def test_a_file_system_that_has_a_session_only_later_can_be_opened(monkeypatch):
+    class Later(fsspec.get_filesystem_class("memory")):
+        protocol = "later"
+        async_impl = True
+        session = None
+
+    fsspec.register_implementation("later", Later, clobber=True)
+    store = open_store("fsspec+later://", {})
+    with store._files._connections.use() as fs:
+        assert isinstance(fs, Later)
+    store.close()

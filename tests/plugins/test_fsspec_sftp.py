@@ -347,3 +347,26 @@ def test_a_staged_body_cannot_be_addressed(under, home):
     under.delete(".forebay-tmp/1-aa")
     assert staged.read_bytes() == b"half"
     assert re.fullmatch("1-aa", *os.listdir(staged.parent))
+
+
+class Shy(SFTPServer):
+    """Opens no channel while told so."""
+
+    shut = True
+
+    def __init__(self, channel, **where):
+        if self.shut:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "not now")
+        super().__init__(channel, **where)
+
+
+@dies
+def test_a_server_that_opens_no_channel_is_unavailable_and_asked_again(opened, home):
+    store = opened(Shy)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            store.head("key")
+    Shy.shut = False
+    put(store, "key", b"x")
+    assert read(store, "key") == b"x"
+    gc.collect()

@@ -21,6 +21,11 @@ from forebay_fsspec.protocols import ROWS
 
 _numbers = itertools.count(1)
 
+SFTP_SERVERS = filter(
+    None,
+    [os.environ.get("SFTP_SERVER"), "/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server"],
+)
+
 
 def directories_listed(files, call):
     listed = []
@@ -90,7 +95,15 @@ class TestDir(OverDirectory):
         return f"fsspec+dir://{home}"
 
 
-class TestSftp(OverDirectory):
+class NotSoDeep(OverDirectory):
+    """Without keys of 500 directories in each other: a thousand requests each, and slow ones."""
+
+    @pytest.mark.parametrize("key", [key for key in ODD_KEYS if key.count("/") < 100])
+    def test_odd_key_is_held_literally_or_refused(self, under, key):
+        super().test_odd_key_is_held_literally_or_refused(under, key)
+
+
+class TestSftp(NotSoDeep):
     OPTIONS = {"known_hosts": False, "timeout": 20}
 
     @pytest.fixture(scope="class")
@@ -100,12 +113,24 @@ class TestSftp(OverDirectory):
             yield url
 
 
-class TestFtp(OverDirectory):
-    @pytest.mark.parametrize("key", [key for key in ODD_KEYS if key.count("/") < 100])
-    def test_odd_key_is_held_literally_or_refused(self, under, key):
-        """But for 500 directories in each other: this server looks up each at every command."""
-        super().test_odd_key_is_held_literally_or_refused(under, key)
+OPENSSH = next(filter(os.path.exists, SFTP_SERVERS), None)
 
+
+@pytest.mark.slow
+@pytest.mark.skipif(OPENSSH is None, reason="OpenSSH's sftp-server is not installed")
+class TestOpenSsh(OverDirectory):
+    """OpenSSH's own sftp-server behind the same connections."""
+
+    OPTIONS = TestSftp.OPTIONS
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, home, servers):
+        with servers.sftp_server(home, program=OPENSSH) as (url, _):
+            yield f"{url}{home}"
+
+
+class TestFtp(NotSoDeep):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, home, servers):
@@ -124,7 +149,7 @@ class TestFtpOfOldServers(TestFtp):
             yield url
 
 
-class TestWebHdfs(OverDirectory):
+class TestWebHdfs(NotSoDeep):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, home, servers):
@@ -242,6 +267,14 @@ class Archives(ReadOnly):
         self.write(fresh, under.content)
         fresh.rename(under.path)
 
+    def fill(self, under, keys):
+        """Write the archive once, as archives are."""
+        odd = [key for key in keys if any(part in ("", ".", "..") for part in key.split("/"))]
+        held = [f"kit/{key}" for key in keys if key not in odd]
+        under.content.update({key: key.removeprefix("kit/").encode() for key in held[:-1]})
+        self.poke(under, held[-1], held[-1].removeprefix("kit/").encode())
+        return held
+
     def test_fingerprint_changes_whenever_the_bytes_do(self, under):
         """It is the archive's own: whatever changes in it changes every member's."""
         seen = [put(under, "kit/object", content).fingerprint for content in (b"1", b"2", b"33")]
@@ -277,6 +310,7 @@ class TestTar(Archives):
 
 def test_every_row_said_to_be_held_is_held_here():
     kinds = {
+        "s3": "test_fsspec_s3.py",
         "sftp": TestSftp,
         "ftp": TestFtp,
         "webhdfs": TestWebHdfs,
