@@ -153,7 +153,7 @@ class Housekeeping:
             self._try(self._empty_all)
             if self._shared.void_waits.is_set():
                 self._shared.void_waits.clear()
-                self._try(self.sweep_void)
+                self._try(self._sweep_void_or_later)
             now = time.monotonic()
             if now >= uploads_at:
                 uploads_at = now + UPLOADS_EVERY
@@ -279,6 +279,13 @@ class Housekeeping:
             pass
 
         self._uploads.expire(self._shared.config.properties.multipart_upload_timeout)
+
+    def _sweep_void_or_later(self) -> None:
+        try:
+            self.sweep_void()
+        except BaseException:
+            self._shared.void_waits.set()
+            raise
 
     def sweep_void(self) -> int:
         """Remove the records of what was mounted in a place before; give their number.

@@ -609,3 +609,19 @@ def test_a_write_published_before_an_unmount_is_not_committed_behind_it(forebay,
     settle(forebay._shared, bucket, "sub/key", intent)
     assert held(forebay, keys.INTENTS) == []
     assert listed(forebay, "bucket") == []
+
+
+def test_a_sweep_that_failed_is_taken_up_again(forebay, other, monkeypatch):
+    forebay.mounting.mount("/raw", {"under": str(other)})
+    put(forebay, "raw", "key", b"bytes")
+    bucket, sweep, failed = forebay.buckets.get("raw"), forebay.housekeeping.sweep_void, []
+
+    def fail_once():
+        if not failed:
+            failed.append(True)
+            raise Unavailable("the catalog cannot be written now")
+        return sweep()
+
+    monkeypatch.setattr(forebay.housekeeping, "sweep_void", fail_once)
+    forebay.mounting.unmount("/raw")
+    until(lambda: failed and held(forebay, keys.object_row(bucket.id, "")) == [])
