@@ -160,10 +160,10 @@ class TierConfig(Guarded, frozen=True, kw_only=True):
     ] = "s3fifo"
     high_watermark: Annotated[
         float, key("Share of the capacity above which pages are evicted ahead.", ge=0.1, le=1)
-    ] = 0.95
+    ] = 0.97
     low_watermark: Annotated[
         float, key("Share of the capacity down to which they are evicted.", ge=0.1, le=1)
-    ] = 0.9
+    ] = 0.94
     min_free: Annotated[
         int, key("Bytes of its file system that stay free.", parse=parse_size, kind="size")
     ] = 0

@@ -11,14 +11,17 @@ from dataclasses import replace
 import pytest
 
 from forebay.cache import tier as tier_module
+from forebay.cache.room import FileRoom
 from forebay.config import CacheConfig, Config, MetadataConfig, MountConfig, TierConfig
 from forebay.events import PageCorrupt, TierFailed, TierRecovered
 from forebay.hookspecs import hookimpl
 from forebay.objects.tiers import Role
 from forebay.runtime import Forebay
-from forebay.testing.faults import Around, UnderStoreLayer
+from forebay.testing.faults import Around, PageStoreLayer, UnderStoreLayer
 from forebay.testing.opened import Content, content_of
-from forebay.types import Attributes, WriteType
+from forebay.types import Attributes, PageId, WriteType
+from forebay_local import shelves
+from forebay_local.pages import DiskPageStore
 
 MIB = 1 << 20
 
@@ -36,6 +39,16 @@ class Distant(Around):
     @property
     def capabilities(self):
         return replace(self.inner.capabilities, local_files=False)
+
+
+class Listed(Around):
+    """A page store that counts how often its shelves were listed."""
+
+    listings = 0
+
+    def pages(self):
+        self.listings += 1
+        return self.inner.pages()
 
 
 class Events:
@@ -69,8 +82,9 @@ class Process:
             state=str(state),
         )
         self.events = Events()
-        self.layer = UnderStoreLayer(Distant)
-        self.forebay = Forebay(config, plugins=[self.layer, self.events], role=role)
+        self.shelves = PageStoreLayer(Listed)
+        plugins = [UnderStoreLayer(Distant), self.shelves, self.events]
+        self.forebay = Forebay(config, plugins=plugins, role=role)
         if started:
             self.forebay.start()
 
@@ -173,6 +187,61 @@ def test_a_mount_stays_under_its_quota(start, tmp_path):
     assert used()["/"] == 8 * MIB
 
 
+# --- starts --------------------------------------------------------------------------
+
+
+def stock_up(tmp_path, count):
+    """Put so many pages on the shelves, beside what a process left there in good order."""
+    path = tmp_path / "disk" / "pages"
+    store, room = DiskPageStore.from_options({"path": str(path)}), FileRoom(path)
+    room.enter(store.pages)
+    segment = "00000001000000010123456789abcdef"
+    for index in range(count):
+        shard, name = shelves.place(PageId(segment, 4096, index))
+        (path / "data" / shard / name).write_bytes(b"x")
+        room.settle(room.take(1, 1 << 40), 1)
+    room.close()
+    store.close()
+
+
+def opened_in(tmp_path):
+    """Open, read one cached object, close; give the seconds until it was read."""
+    began = time.monotonic()
+    process = Process(tmp_path, capacity=1 << 30)
+    assert process.get("k") == "HIT"
+    took = time.monotonic() - began
+    process.forebay.close()
+    return took
+
+
+def test_a_start_lists_no_shelves_and_finds_the_cache_warm(tmp_path, start):
+    process = start(capacity=1 << 30)
+    process.put("k")
+    process.forebay.close()
+    stock_up(tmp_path, 1000)
+    again = start(capacity=1 << 30, started=False)
+    (store,) = again.shelves.stores
+    assert again.get("k") == "HIT"
+    assert store.listings == 0
+    assert again.forebay.cache.room()[0].used == MIB + 1000
+    again.forebay.start()
+    until(lambda: store.listings)
+    until(lambda: again.forebay.cache.room()[0].used == MIB)  # the rest belongs to nothing
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_with_a_hundred_thousand_pages_the_first_read_comes_as_soon(tmp_path):
+    process = Process(tmp_path, capacity=1 << 30)
+    process.put("k")
+    process.forebay.close()
+    empty = min(opened_in(tmp_path) for _ in range(3))
+    stock_up(tmp_path, 100_000)
+    full = opened_in(tmp_path)
+    print(f"first read after {empty:.2f} s with one page, {full:.2f} s with 100,001")
+    assert full < 3 * empty + 0.5
+
+
 # --- disks ---------------------------------------------------------------------------
 
 
@@ -208,7 +277,7 @@ def test_what_is_mounted_there_no_more_is_waited_for(start, tmp_path, soon):
     process.put("before")
     pages = tmp_path / "disk" / "pages"
     pages.rename(tmp_path / "disk" / "elsewhere")
-    (store,) = [tier.store for tier in process.forebay._tiers._tiers]
+    (store,) = [layer.inner for layer in process.shelves.stores]
     device, store._device = store._device, -1  # as after an umount: another device is there
     for number in range(3):
         process.put(f"k{number}")
