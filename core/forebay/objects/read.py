@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from forebay.cache.ahead import ReadAhead
 from forebay.cache.fetch import Source
 from forebay.cache.fill import PageBody
 from forebay.catalog import catalog, keys
@@ -186,6 +187,7 @@ class Reads:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._reading = itertools.count(1)
+        self._ahead = ReadAhead(shared.fetches)
 
     def head(self, bucket: Bucket, key: str) -> Record:
         """Give the object that a key shows now. Raises NoSuchKey, ServiceUnavailable."""
@@ -223,7 +225,7 @@ class Reads:
                     continue
                 found = _Found(believed)
             try:
-                return self._open(bucket, key, mount, found, select)
+                opened = self._open(bucket, key, mount, found, select)
             except (NotFound, PreconditionFailed, SourceChanged):
                 time.sleep(pause)
                 pause *= 2
@@ -232,6 +234,12 @@ class Reads:
                     raise NoSuchKey(Key=key) from None
             except Unavailable as failure:
                 raise ServiceUnavailable(str(failure)) from failure
+            else:
+                if believed is not None and opened.cache == "HIT":
+                    # Asked about just now; or its age has run out, and the store is down.
+                    stale = mount.config.metadata_sync and not fresh(mount, believed)
+                    opened.cache, opened.age = ("STALE", opened.age) if stale else ("HIT", 0)
+                return opened
         raise ServiceUnavailable("the object changes faster than it can be opened")
 
     def open_record(self, bucket: Bucket, key: str, record: Record) -> OpenObject:
@@ -406,6 +414,8 @@ class Reads:
         segments = body.segments() if cache == "HIT" else None
         # The first block is read before any header leaves: a vanished source is no 200.
         first = b"" if segments is not None else body.read(BLOCK)
+        if byte_range.length < record.size:
+            self._ahead.note(source, byte_range)
         age = max(0, (now_ms() - record.synced) // 1000) if record.synced else 0
         return OpenObject(
             record,

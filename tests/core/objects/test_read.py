@@ -1,18 +1,26 @@
 import itertools
 import os
 import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forebay.config import CacheConfig, TierConfig
-from forebay.errors import Corrupt, NoSuchKey, NotFound, ServiceUnavailable, SourceChanged
+from forebay.config import CacheConfig, MountConfig, TierConfig
+from forebay.errors import (
+    Corrupt,
+    NoSuchKey,
+    NotFound,
+    ServiceUnavailable,
+    SourceChanged,
+    Unavailable,
+)
 from forebay.objects import uploads
 from forebay.objects.read import FileReader
 from forebay.objects.uploads import CompletedPart
 from forebay.streams import BytesReader, Segment
-from forebay.testing.faults import Around
+from forebay.testing.faults import Around, UnderStoreLayer
 from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, ByteRange, WriteType
 
@@ -304,3 +312,83 @@ def test_pieces_of_files_are_read_one_after_another(tmp_path):
     with pytest.raises(SourceChanged):
         short.read(10)
     os.close(fd)
+
+
+class Down(Around):
+    """A store that cannot be reached while it is `down`."""
+
+    down = False
+
+    def head(self, *args, **more):
+        self.check()
+        return self.inner.head(*args, **more)
+
+    def open(self, *args, **more):
+        self.check()
+        return self.inner.open(*args, **more)
+
+    def check(self):
+        if self.down:
+            raise Unavailable("down")
+
+
+def behind_our_back(store, key="k", size=50_000):
+    content = content_of(key, size)
+    store.put(f"bucket/{key}", BytesReader(content), size=size, attributes=Attributes())
+    return content
+
+
+def told(opened, key="k"):
+    with opened.forebay.reads.get(opened.bucket, key, lambda _: None) as found:
+        content = b"".join(iter(lambda: found.read(100_000), b""))
+        return found.cache, found.age, content
+
+
+@pytest.mark.parametrize("sync", [0.0, 0.05, 3600.0, None])
+def test_what_is_cached_is_read_while_the_store_is_down_and_said_to_be_stale(
+    open_forebay, sync, monkeypatch
+):
+    layer = UnderStoreLayer(Down)
+    mount = MountConfig("/", "memory://", metadata_sync=sync)
+    opened = open_forebay(mounts={"/": mount}, plugins=[layer])
+    opened.forebay.buckets.create("bucket", "tester")
+    (store,) = layer.stores
+    content = behind_our_back(opened.raw)
+    assert told(opened) == ("MISS", 0, content)
+    assert told(opened) == ("HIT", 0, content)
+    store.down = True
+    time.sleep(1.1)
+    if sync == 0.0:
+        with pytest.raises(ServiceUnavailable):
+            told(opened)
+    else:
+        cache, age, got = told(opened)
+        assert (cache, got) == ("STALE" if sync == 0.05 else "HIT", content)
+        assert age >= 1
+    with pytest.raises(ServiceUnavailable):
+        told(opened, "other")
+    store.down = False
+    cache, age, got = told(opened)
+    assert (cache, got) == ("HIT", content)
+    assert age == 0 if sync in (0.0, 0.05) else age >= 1
+
+
+def test_who_reads_range_after_range_is_read_ahead_for(opened):
+    content = behind_our_back(opened.raw, size=6 << 20)
+    asked, mount = [], opened.forebay.mounts.root
+
+    class Noted(Around):
+        def open(self, key, /, byte_range=None, **more):
+            asked.append((byte_range.start >> 20, byte_range.stop >> 20))
+            return self.inner.open(key, byte_range, **more)
+
+    object.__setattr__(mount, "store", Noted(mount.store))
+    for start in range(4):
+        wanted = ByteRange(start << 20, (start + 1) << 20)
+        with opened.forebay.reads.get(opened.bucket, "k", lambda _: wanted) as found:  # noqa: B023
+            assert (
+                b"".join(iter(lambda o=found: o.read(1 << 20), b""))
+                == content[wanted.start : wanted.stop]
+            )
+        opened.clean()
+    assert asked == [(0, 1), (1, 2), (2, 3), (3, 5), (5, 6)]
