@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -20,8 +19,13 @@ _ASKED = 16
 class Found:
     """One segment in a directory: the path of what it is, and what is told of it."""
 
-    path: str
+    folder: str
     entry: Entry
+
+    @property
+    def path(self) -> str:
+        """Where it is; made when asked for, because there may be millions."""
+        return f"{self.folder}/{self.entry.name}"
 
     @property
     def is_unknown(self) -> bool:
@@ -37,7 +41,6 @@ class _Level:
     found: dict[str, Found] = field(default_factory=dict)
     segments: list[str] = field(default_factory=list)
     at: int = 0
-    stop: int = 0
 
 
 class Walk:
@@ -70,7 +73,7 @@ class Walk:
             yield from self._empty(base, path, start_after)
         while stack:
             level = stack[-1]
-            if level.at == level.stop:
+            if level.at == len(level.segments):
                 stack.pop()
                 continue
             segment = level.segments[level.at]
@@ -91,21 +94,34 @@ class Walk:
                 if not below.segments and name > start_after:
                     yield _object(name, found.entry, 0)
 
-    def children(self, path: str, *, at_root: bool) -> dict[str, Found]:
-        """Give the segments in a directory; those of directories end with ``/``."""
+    def children(
+        self, path: str, *, at_root: bool, partial: str = "", seek: str = ""
+    ) -> dict[str, Found]:
+        """Give the segments in a directory that begin with `partial` and are not before `seek`.
+
+        Those of directories end with ``/``.
+        """
         found: dict[str, Found] = {}
         for entry in self._entries_of(path):
-            below = f"{path}/{entry.name}"
             if names.role_of(entry.name) is not None:
-                for chain, end in self._chains((entry.name,), Found(below, entry)):
+                for chain, end in self._chains((entry.name,), Found(path, entry)):
                     segment = names.unescape(chain)
                     if segment is None:
                         continue
                     slash = "/" if names.role_of(chain[-1]) == names.DIRECTORY else ""
-                    if bool(slash) == end.entry.is_directory:
-                        found.setdefault(segment + slash, end)
-            elif names.is_utf8(entry.name) and self._names.is_plain(entry.name, at_root=at_root):
-                found[entry.name + "/" * entry.is_directory] = Found(below, entry)
+                    segment += slash
+                    wanted = segment >= seek and segment.startswith(partial)
+                    if wanted and bool(slash) == end.entry.is_directory:
+                        found.setdefault(segment, end)
+                continue
+            segment = entry.name + "/" * entry.is_directory
+            if (
+                segment >= seek
+                and segment.startswith(partial)
+                and names.is_utf8(entry.name)
+                and self._names.is_plain(entry.name, at_root=at_root)
+            ):
+                found[segment] = Found(path, entry)
         return found
 
     def _chains(self, chain: Chain, found: Found) -> Iterator[tuple[Chain, Found]]:
@@ -114,7 +130,7 @@ class Walk:
             return
         for entry in self._entries_of(found.path) if found.entry.is_directory else ():
             if names.role_of(entry.name) is not None:
-                below = Found(f"{found.path}/{entry.name}", entry)
+                below = Found(found.path, entry)
                 yield from self._chains((*chain, entry.name), below)
 
     def _entries_of(self, path: str) -> list[Entry]:
@@ -125,18 +141,14 @@ class Walk:
 
     def _begin(self, base: str, path: str, partial: str, start_after: str) -> _Level:
         """List a level and find where in it the listing begins."""
-        level = _Level(base, self.children(path, at_root=not base))
-        segments = level.segments = sorted(level.found)
-        level.at = bisect_left(segments, partial)
-        level.stop = bisect_right(segments, partial, lo=level.at, key=lambda s: s[: len(partial)])
+        seek = ""
         if start_after.startswith(base):
-            rest = start_after[len(base) :]
-            head, slash, _ = rest.partition("/")
-            seek = bisect_left(segments, head + slash) if slash else bisect_right(segments, rest)
-            level.at = min(max(level.at, seek), level.stop)
+            head, slash, _ = start_after[len(base) :].partition("/")
+            seek = head + slash  # `start_after` itself is left out later, as its name is known
         elif start_after > base:
-            level.at = level.stop
-        return level
+            return _Level(base)
+        found = self.children(path, at_root=not base, partial=partial, seek=seek)
+        return _Level(base, found, sorted(found))
 
     def _file(self, level: _Level, segment: str, found: Found) -> Iterator[ObjectInfo]:
         entry: Entry | None = found.entry
@@ -149,16 +161,16 @@ class Walk:
         """Ask for this entry and the next ones of the level, many at a time."""
         ahead = [
             segment
-            for segment in level.segments[level.at : min(level.stop, level.at + 4 * _ASKED)]
+            for segment in level.segments[level.at : level.at + 4 * _ASKED]
             if segment in level.found and level.found[segment].is_unknown
         ][: _ASKED - 1]
         paths = [level.found[segment].path for segment in ahead]
         this, *others = self._look([found.path, *paths])
-        for segment, path, entry in zip(ahead, paths, others, strict=True):
+        for segment, entry in zip(ahead, others, strict=True):
             if entry is None:
                 del level.found[segment]  # gone meanwhile
             else:
-                level.found[segment] = Found(path, entry)
+                level.found[segment] = Found(level.found[segment].folder, entry)
         return this
 
     def _empty(self, base: str, path: str, start_after: str) -> Iterator[ObjectInfo]:

@@ -112,3 +112,12 @@ def test_a_directory_that_goes_while_a_listing_is_under_way_is_empty():
 def test_a_file_that_a_directory_stands_beside_is_listed_by_its_escape():
     tree = Tree(["y/1", ".forebay~f~y", ".forebay~d~%2e%2e/inside", ".forebay~m~ab/.forebay~f~cd"])
     assert names(tree.entries()) == ["../inside", "y", "y/1"]
+
+
+def test_of_a_large_directory_only_what_is_still_to_come_is_kept():
+    tree = Tree([f"d/{n:03}" for n in range(100)] + ["d/x/1"])
+    rules = Names(CONTROLS)
+    walk = Walk(rules, tree.ls, lambda s: "".join(f"/{n}" for n in rules.folders(s)), tree.look)
+    kept = walk.children("/d", at_root=False, partial="09", seek="095")
+    assert sorted(kept) == [f"{n:03}" for n in range(95, 100)]
+    assert [found.path for found in kept.values()] == [f"/d/{name}" for name in kept]
