@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from forebay.errors import ConfigurationError, Unavailable
+from forebay.errors import ConfigurationError, NotFound, Unavailable
 from forebay.objects.shared import log
 from forebay.stores.under import ObjectReader, UnderStore
 from forebay.streams import Reader
@@ -170,9 +170,11 @@ class Opener:
                 if not self.silent:
                     log.warning("the under store of %s does not answer: %s", self._path, failure)
                 self.silent = f"the under store of {self._path} does not answer: {failure}"
-            except Exception as answer:
-                # NotFound, or a refusal: requests will hear it themselves.
-                log.debug("the under store of %s answers: %r", self._path, answer)
+            except NotFound:
+                break
+            except Exception as refusal:
+                # No news of a store that is down; requests will hear it themselves.
+                log.info("the under store of %s answers: %r", self._path, refusal)
                 break
             else:
                 break
