@@ -41,6 +41,7 @@ class Paused(click.ClickException):
 
 
 @click.command(
+    short_help="Bring objects into the cache.",
     epilog="""
 \b
 Examples:
@@ -50,7 +51,7 @@ Examples:
   forebay load s3://lake --detach        leave it to the server
   forebay load --resume 7                go on with a paused job, or retry its failures
   forebay load --cancel 7
-"""
+""",
 )
 @click.argument("path", metavar="[PATH]", required=False)
 @click.option("--from-list", "listed", metavar="FILE", type=click.File("r"), help="Read paths.")
@@ -95,12 +96,13 @@ def load(
 
 
 @click.command(
+    short_help="Load jobs, and how far they are.",
     epilog="""
 \b
 Examples:
   forebay loads
   forebay loads --json
-"""
+""",
 )
 @asks
 def loads(server: Server, as_json: bool) -> None:
@@ -124,13 +126,14 @@ def loads(server: Server, as_json: bool) -> None:
 
 
 @click.command(
+    short_help="Drop cached copies at once.",
     epilog="""
 \b
 Examples:
   forebay free s3://lake/2023
   forebay free s3://lake/2023/jan.parquet
   forebay free /                            everything that is a copy
-"""
+""",
 )
 @click.argument("path", metavar="PATH")
 @asks

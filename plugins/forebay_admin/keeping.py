@@ -14,12 +14,13 @@ from forebay_admin.drawing import age, console, size, table
 
 
 @click.command(
+    short_help="Keep what is cached of a path.",
     epilog="""
 \b
 Examples:
   forebay pin s3://lake/reference
   forebay pin s3://lake/reference && forebay load s3://lake/reference
-"""
+""",
 )
 @click.argument("path", metavar="PATH")
 @asks
@@ -36,11 +37,12 @@ def pin(server: Server, as_json: bool, path: str) -> None:
 
 
 @click.command(
+    short_help="Take a pin back.",
     epilog="""
 \b
 Examples:
   forebay unpin s3://lake/reference
-"""
+""",
 )
 @click.argument("path", metavar="PATH")
 @asks
@@ -54,13 +56,14 @@ def unpin(server: Server, as_json: bool, path: str) -> None:
 
 
 @click.command(
+    short_help="Free or delete objects when they are so old.",
     epilog="""
 \b
 Examples:
   forebay ttl s3://lake/tmp 7d --action delete
   forebay ttl s3://lake/2023 12h
   forebay ttl s3://lake/2023 never
-"""
+""",
 )
 @click.argument("path", metavar="PATH")
 @click.argument("time", metavar="TIME|never")
@@ -96,12 +99,13 @@ def ttl(server: Server, as_json: bool, path: str, time: str, action: str) -> Non
 
 
 @click.command(
+    short_help="Pins and times to live.",
     epilog="""
 \b
 Examples:
   forebay rules
   forebay rules --json
-"""
+""",
 )
 @asks
 def rules(server: Server, as_json: bool) -> None:

@@ -25,12 +25,13 @@ PLACES = {
 
 
 @click.command(
+    short_help="What waits, what fails, how full the tiers are.",
     epilog="""
 \b
 Examples:
   forebay status
   forebay status --json | jq .waiting.parked
-"""
+""",
 )
 @asks
 def status(server: Server, as_json: bool) -> None:
@@ -70,12 +71,13 @@ def status(server: Server, as_json: bool) -> None:
 
 
 @click.command(
+    short_help="Everything known of one object.",
     epilog="""
 \b
 Examples:
   forebay stat s3://lake/2024/jan.parquet
   forebay stat /lake/2024/jan.parquet --json
-"""
+""",
 )
 @click.argument("path", metavar="s3://BUCKET/KEY")
 @asks
@@ -125,6 +127,7 @@ def _state(answer: dict[str, Any]) -> str:
 
 
 @click.command(
+    short_help="Buckets, folders, objects; how much of each is near.",
     epilog="""
 \b
 Examples:
@@ -136,7 +139,7 @@ Examples:
 HELD is how much of an object is close at hand: in the cache or catalog, or, for
 a directory of this machine, in the file itself. STATE is PERSISTED when the under
 store has it.
-"""
+""",
 )
 @click.argument("path", metavar="[PATH]", default="/")
 @click.option("--recursive", "-r", is_flag=True, help="List all below PATH, not one level.")

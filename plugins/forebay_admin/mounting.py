@@ -25,6 +25,7 @@ _DELETES = click.Choice(["ALLUXIO_AND_UFS", "ALLUXIO_ONLY"])
 
 
 @click.command(
+    short_help="Mount an under store.",
     epilog="""
 \b
 Examples:
@@ -35,7 +36,7 @@ Examples:
 \b
 The value of an --option is text, unless it is written as TOML: 8, true, "8" (text),
 {env = "NAME"} and {file = "path"} for secrets, which the server looks up by itself.
-"""
+""",
 )
 @click.argument("path", metavar="/PATH")
 @click.argument("under", metavar="DIRECTORY_OR_URI")
@@ -68,12 +69,13 @@ def mount(
 
 
 @click.command(
+    short_help="Take a mount out of the namespace.",
     epilog="""
 \b
 Examples:
   forebay unmount /published
   forebay unmount /raw --drain 10min      wait for what is being persisted
-"""
+""",
 )
 @click.argument("path", metavar="/PATH")
 @click.option("--drain", metavar="TIME", default="0", help="Wait so long for persisting to end.")
@@ -105,12 +107,13 @@ def unmount(server: Server, as_json: bool, path: str, drain: str, force: bool) -
 
 
 @click.command(
+    short_help="Mounts, and whether they answer.",
     epilog="""
 \b
 Examples:
   forebay mounts
   forebay mounts --json
-"""
+""",
 )
 @asks
 def mounts(server: Server, as_json: bool) -> None:

@@ -18,12 +18,13 @@ PAUSE = 0.5
 
 
 @click.command(
+    short_help="Persist now what only the cache holds.",
     epilog="""
 \b
 Examples:
   forebay persist                         everything that waits, parked jobs too
   forebay persist s3://lake/2024 --wait   and stay until the under store has it
-"""
+""",
 )
 @click.argument("path", metavar="[PATH]", default="/")
 @click.option("--wait", is_flag=True, help="Stay until all of it is persisted; Ctrl-C leaves.")

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, short_help="What would be served, or every fault.")
 @chooses_config
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(as_json: bool, **choices: Any) -> None:

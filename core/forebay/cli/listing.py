@@ -14,7 +14,7 @@ from forebay.cli.choices import plainly
 from forebay.plugins import Plugins
 
 
-@click.command()
+@click.command(short_help="Installed plugins, and their hooks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def plugins(as_json: bool) -> None:
     """List the installed plugins, the distributions they came with and their hooks."""

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, short_help="Serve a directory, a URI or a configuration as S3.")
 @chooses_config
 def serve(**choices: Any) -> None:
     """Serve a directory, a URI or a configuration as S3, until Ctrl-C.

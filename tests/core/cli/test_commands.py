@@ -73,6 +73,13 @@ def test_every_command_teaches_by_help(name):
     assert name == "plugins" or f"forebay {name}" in result.output, "no example"
 
 
+def test_the_list_of_commands_is_not_cut_off():
+    lines = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2].splitlines()
+    listed = [line for line in lines if line.startswith("  ")]
+    assert len(listed) > 15
+    assert not [line for line in listed if line.endswith("...")]
+
+
 def test_an_unknown_command_is_refused_with_the_nearest(monkeypatch):
     result = CliRunner().invoke(main, ["stats"])
     assert result.exit_code == 2

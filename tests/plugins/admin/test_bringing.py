@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -140,7 +141,7 @@ def test_free_lets_copies_go_and_says_what_it_kept(operator, layer):
     assert "is no path" in operator.run("free", "lake", status=2)
 
 
-def command(operator, *arguments):
+def command(operator, *arguments, stderr=subprocess.PIPE):
     """Run a command as a process of its own, so that it can be interrupted."""
     return subprocess.Popen(
         [sys.executable, "-m", "forebay", *arguments],
@@ -148,9 +149,11 @@ def command(operator, *arguments):
             **os.environ,
             "FOREBAY_SERVER": operator.server.url,
             "FOREBAY_ADMIN_TOKEN": operator.server.token,
+            "TERM": "xterm",
+            "COLUMNS": "120",
         },
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -170,6 +173,28 @@ def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
     assert "is DONE: 30 objects" in operator.run("load", "--resume", number)
     assert len(set(watched.opened)) == 30
     assert operator.json("stat", "s3://lake/a/029")["held"]["size"] == len(BODY)
+
+
+def test_a_terminal_sees_a_bar_with_all_that_counts(operator, layer):
+    layer.stores[0].pause = 0.2
+    ours, theirs = pty.openpty()
+    with command(operator, "load", "s3://lake", stderr=theirs) as loading:
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            seen += block
+        os.close(ours)
+        assert loading.wait(60) == 0
+    drawn = seen.decode()
+    done = {int(one) for one in re.findall(r"(\d+)/30 objects", drawn)}
+    assert len(done) > 2, "it moves"
+    assert re.search(r"[\d.]+/600\.0 kB|[\d.]+/585\.9 KiB", drawn), "bytes done of all"
+    assert re.search(r"B/s", drawn), "how fast"
+    assert re.search(r"0:00:\d\d", drawn), "how long still"
 
 
 # --- a server that is killed ------------------------------------------------------------------
