@@ -27,6 +27,14 @@ class OnePath(Arguments, frozen=True):
     path: str
 
 
+class Pieces(Arguments, frozen=True):
+    """The path of an object, and which of its pieces are asked for."""
+
+    path: str
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
+
+
 class Listing(Arguments, frozen=True):
     """What to list, and from where."""
 
@@ -113,6 +121,14 @@ def _stat(forebay: Forebay, asked: OnePath) -> object:
     return forebay.explain.stat(asked.path)
 
 
+def _explain(forebay: Forebay, asked: Pieces) -> object:
+    return forebay.explain.explain(asked.path, after=asked.after, limit=asked.limit)
+
+
+def _cache(forebay: Forebay, _: Nothing) -> object:
+    return forebay.cache.report()
+
+
 def _ls(forebay: Forebay, asked: Listing) -> object:
     return forebay.explain.listing(
         asked.path, after=asked.after, limit=asked.limit, recursive=asked.recursive
@@ -197,6 +213,8 @@ ENDPOINTS = (
     Endpoint("GET", "status", Nothing, _status, "What waits, what fails, how full the tiers are."),
     Endpoint("GET", "stat", OnePath, _stat, "Everything known of one object."),
     Endpoint("GET", "ls", Listing, _ls, "What is at a path, and how much of it is close at hand."),
+    Endpoint("GET", "explain", Pieces, _explain, "Where each piece is, and what a read costs."),
+    Endpoint("GET", "cache", Nothing, _cache, "How the tiers do, and what each mount has."),
     Endpoint("GET", "persist", Some, _waiting, "What waits for its under store."),
     Endpoint("POST", "persist", Run, _persist, "Persist now what only the cache holds."),
     Endpoint("POST", "free", Run, _free, "Let go of cached bytes that an under store has, too."),

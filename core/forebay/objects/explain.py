@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from forebay import __version__
+from forebay.cache.cache import Cache
+from forebay.cache.fill import RUN
 from forebay.cache.tier import TierRoom
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Job, Record, SegmentRef
@@ -19,7 +24,7 @@ from forebay.objects.sync import look
 from forebay.objects.unpersisted import Unpersisted, Waiting, WaitingJob
 from forebay.settings import hide_password
 from forebay.stores.metadata import Snapshot
-from forebay.types import CommonPrefix, PageId
+from forebay.types import CommonPrefix, PageId, PersistState
 
 FAILING = 20
 """Failing persist jobs that the status names at most."""
@@ -81,6 +86,49 @@ class Stat:
     expires: int = 0
     expires_by: str = ""
     expires_action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One page of an object, or one of the segments it was written in: bytes `start` to `stop`.
+
+    `tiers` hold it, the fastest first; `hits` on all of them. Of a piece that is nowhere,
+    `evicted` says why it went last (``room``, ``quota``, ``corrupt``), from `evicted_from` at
+    `evicted_at` (s since 1970), as far as that is remembered.
+    """
+
+    kind: str
+    index: int
+    start: int
+    stop: int
+    tiers: list[str]
+    hits: int = 0
+    evicted: str = ""
+    evicted_from: str = ""
+    evicted_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What reading an object whole would ask of its under store now: requests, and bytes."""
+
+    looks: int
+    requests: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An object, its pieces, and what a read of it would cost; `next_after` is "" at the end.
+
+    Without `complete` the process that knows hits and evictions could not be asked.
+    """
+
+    stat: Stat
+    cost: Cost
+    pieces: list[Piece]
+    complete: bool
+    next_after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +225,51 @@ class Explain:
             expires_action=wanted.action if wanted.ttl else "",
         )
 
+    def explain(self, path: str, *, after: str = "", limit: int = 1000) -> Explained:
+        """Tell of every piece of an object where it is, and what reading it would cost.
+
+        Gives up to `limit` pieces behind the one called `after` (``segment 3``, ``page 70``).
+        Raises as `stat`.
+        """
+        shared, cache = self._shared, self._shared.cache
+        stat = self.stat(path)
+        _, mount, record = self._look(*parse_object(path))
+        refs = shared.catalog.read(lambda snapshot: catalog.segments(snapshot, record))
+        asks = mount.config.metadata_sync == 0.0 and record.state is PersistState.PERSISTED
+        looks = int(asks and not record.local)
+        near = record.local or record.inline or not record.size
+        pieces = [] if near else [*self._segments(refs), *self._pages(record)]
+        whole = [one for one in pieces if one.kind == "segment"]
+        cost = Cost(looks, 0, 0)
+        if not near and not (whole and all(one.tiers for one in whole)):
+            missing = [one for one in pieces if one.kind == "page" and not one.tiers]
+            cost = Cost(
+                looks, _runs(missing, cache.page_size), sum(one.stop - one.start for one in missing)
+            )
+        names = [f"{one.kind} {one.index}" for one in pieces]
+        begin = names.index(after) + 1 if after in names else 0
+        run = pieces[begin : begin + limit]
+        more = begin + limit < len(pieces)
+        complete = cache.report().complete
+        return Explained(stat, cost, run, complete, names[begin + limit - 1] if more else "")
+
+    def _segments(self, refs: list[SegmentRef]) -> Iterator[Piece]:
+        start = 0
+        for index, ref in enumerate(refs):
+            if ref.segment and ref.length:
+                known = _Known(self._shared.cache, ref.segment)
+                yield known.piece("segment", PageId(ref.segment), index, start, ref.length)
+            start += ref.length
+
+    def _pages(self, record: Record) -> Iterator[Piece]:
+        page_size = self._shared.cache.page_size
+        known = _Known(self._shared.cache, record.object_id)
+        for index in range(-(-record.size // page_size)):
+            start = index * page_size
+            length = min(page_size, record.size - start)
+            page = PageId(record.object_id, page_size, index)
+            yield known.piece("page", page, index, start, length)
+
     def listing(
         self, path: str = "/", *, after: str = "", limit: int = 200, recursive: bool = False
     ) -> Entries:
@@ -264,3 +357,33 @@ class Explain:
                 tiers[tier] = tiers.get(tier, 0) + size
         held = sum(tiers.values())
         return Held("pages" if held else "nowhere", held, tiers)
+
+
+class _Known:
+    """What the cache remembers of the pages of one segment."""
+
+    def __init__(self, cache: Cache, segment: str) -> None:
+        self._cache = cache
+        self._hits: Counter[PageId] = Counter()
+        for one in cache.whereabouts(segment):
+            self._hits[one.page] += one.hits
+        self._evictions = cache.evictions(segment)
+
+    def piece(self, kind: str, page: PageId, index: int, start: int, length: int) -> Piece:
+        """Tell of one page; whether it is there the shelves say themselves."""
+        tiers = [tier for tier, _ in self._cache.find(page)]
+        gone = None if tiers else self._evictions.get(page)
+        return Piece(
+            kind, index, start, start + length, tiers, self._hits[page],
+            gone.why if gone else "", gone.tier if gone else "", gone.at if gone else 0.0,
+        )  # fmt: skip
+
+
+def _runs(missing: list[Piece], page_size: int) -> int:
+    """Count the requests that fetch missing pages: neighbours of one run come together."""
+    in_run = max(1, RUN // page_size)
+    together = (
+        one.index == before.index + 1 and one.index % in_run
+        for before, one in itertools.pairwise(missing)
+    )
+    return len(missing) - sum(map(bool, together))

@@ -1,9 +1,13 @@
+import time
+
 import pytest
 
-from forebay.config import MountConfig
+from forebay.config import CacheConfig, MountConfig, TierConfig
 from forebay.errors import InvalidArgument, NoSuchBucket, NoSuchKey, PermissionDenied
+from forebay.objects.explain import Cost
+from forebay.testing.faults import Around, UnderStoreLayer
 from forebay.testing.opened import content_of
-from forebay.types import WriteType
+from forebay.types import PageId, WriteType
 
 SMALL, LARGE = content_of("small", 100), content_of("large", 2_500_000)
 on_files = pytest.mark.parametrize("root", ["file"], indirect=True)
@@ -37,8 +41,6 @@ def test_stat_counts_the_pages_that_reads_brought(opened):
     held = opened.forebay.explain.stat("/bucket/key").held
     assert (held.place, held.size, held.tiers) == ("pages", 2_500_000, {"SSD": 2_500_000})
     record = opened.head("key")
-    from forebay.types import PageId
-
     opened.forebay.cache.drop(PageId(record.object_id, 1 << 20, 1))
     assert opened.forebay.explain.stat("/bucket/key").held.size == 2_500_000 - (1 << 20)
 
@@ -135,3 +137,162 @@ def test_a_listing_of_an_object_that_changed_outside_claims_nothing_held(opened)
     opened.raw.put("bucket/key", BytesReader(b"other"), size=5, attributes=Attributes())
     (entry,) = opened.forebay.explain.listing("s3://bucket").entries
     assert (entry.size, entry.held) == (5, 0)
+
+
+# --- pieces, and what a read would cost -------------------------------------------------------
+
+
+class Counted(Around):
+    """Counts what a read asks of the under store."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.heads, self.ranges = 0, []
+
+    def head(self, key, /):
+        self.heads += 1
+        return self.inner.head(key)
+
+    def open(self, key, /, byte_range=None, *, if_match=None):
+        self.ranges.append(byte_range)
+        return self.inner.open(key, byte_range, if_match=if_match)
+
+
+@pytest.fixture
+def counted(open_forebay):
+    """A Forebay whose under store is counted."""
+    layer = UnderStoreLayer(Counted)
+    opened = open_forebay(plugins=[layer])
+    opened.forebay.buckets.create("bucket", "tester")
+    opened.counted = layer.stores[0]
+    return opened
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        [],
+        [0],
+        [7, 8],
+        [0, 1, 2, 3],
+        [1, 3, 5, 7, 9],
+        list(range(20)),
+        [5, 6, 7, 8, 9, 15, 16, 19],
+    ],
+    ids=str,
+)
+def test_the_cost_that_is_told_is_what_a_read_then_asks(counted, missing):
+    size = 19 * (1 << 20) + 5
+    counted.put("key", content_of("x", size), WriteType.THROUGH)
+    counted.get("key")
+    record = counted.head("key")
+    for index in missing:
+        counted.forebay.cache.drop(PageId(record.object_id, 1 << 20, index))
+    told = counted.forebay.explain.explain("s3://bucket/key")
+    assert [one.index for one in told.pieces if not one.tiers] == missing
+    counted.counted.heads, counted.counted.ranges = 0, []
+    assert counted.get("key") == content_of("x", size)
+    asked = counted.counted.ranges
+    assert told.cost.requests == len(asked)
+    assert told.cost.size == sum(one.length for one in asked)
+    assert told.cost.looks == counted.counted.heads
+    after = counted.forebay.explain.explain("s3://bucket/key")
+    assert (after.cost.requests, after.cost.size) == (0, 0)
+
+
+def test_no_look_is_told_where_none_is_made(open_forebay, root):
+    layer = UnderStoreLayer(Counted)
+    mounts = {"/": MountConfig("/", root, metadata_sync=60.0)}
+    opened = open_forebay(plugins=[layer], mounts=mounts)
+    opened.forebay.buckets.create("bucket", "tester")
+    opened.put("key", LARGE, WriteType.CACHE_THROUGH)
+    assert opened.forebay.explain.explain("s3://bucket/key").cost == Cost(0, 0, 0)
+    layer.stores[0].heads = 0
+    opened.get("key")
+    assert (layer.stores[0].heads, layer.stores[0].ranges) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("write_type", "content", "kinds", "cost"),
+    [
+        (WriteType.MUST_CACHE, SMALL, [], Cost(0, 0, 0)),
+        (WriteType.MUST_CACHE, LARGE, ["segment", "page", "page", "page"], Cost(0, 0, 0)),
+        (WriteType.CACHE_THROUGH, LARGE, ["segment", "page", "page", "page"], Cost(1, 0, 0)),
+        (WriteType.THROUGH, LARGE, ["page", "page", "page"], Cost(1, 1, 2_500_000)),
+    ],
+)
+def test_every_piece_is_told(opened, write_type, content, kinds, cost):
+    opened.put("key", content, write_type)
+    told = opened.forebay.explain.explain("s3://bucket/key")
+    assert [one.kind for one in told.pieces] == kinds
+    assert told.cost == cost
+    assert told.complete
+    if "segment" in kinds:
+        assert told.pieces[0].tiers == ["SSD"]
+    pages = [one for one in told.pieces if one.kind == "page"]
+    assert sum(one.stop - one.start for one in pages) in (0, len(content))
+
+
+@on_files
+def test_a_file_of_this_machine_costs_nothing(opened):
+    opened.put("key", LARGE, WriteType.CACHE_THROUGH)
+    told = opened.forebay.explain.explain("s3://bucket/key")
+    assert (told.pieces, told.cost) == ([], Cost(0, 0, 0))
+
+
+def test_hits_are_told(opened):
+    opened.put("key", LARGE, WriteType.THROUGH)
+    for _ in range(4):
+        opened.get("key")
+    told = opened.forebay.explain.explain("s3://bucket/key")
+    assert [one.hits for one in told.pieces] == [3, 3, 3]
+
+
+def test_why_a_page_went_is_told(open_forebay, tmp_path):
+    tier = TierConfig(name="SSD", path=str(tmp_path / "small"), capacity=4 << 20, eviction="lru")
+    opened = open_forebay(cache=CacheConfig(tiers=[tier]))
+    opened.forebay.buckets.create("bucket", "tester")
+    for key in ("a", "b", "c"):
+        opened.put(key, content_of(key, 2 << 20), WriteType.THROUGH)
+        opened.get(key)
+    told = opened.forebay.explain.explain("s3://bucket/a")
+    gone = [one for one in told.pieces if not one.tiers]
+    assert gone
+    assert {(one.evicted, one.evicted_from) for one in gone} == {("room", "SSD")}
+    assert all(abs(one.evicted_at - time.time()) < 600 for one in gone)
+    opened.get("a")
+    told = opened.forebay.explain.explain("s3://bucket/a")
+    assert {one.evicted for one in told.pieces if one.tiers} == {""}
+
+
+def test_a_pinned_object_outlives_what_wants_its_room(open_forebay, tmp_path):
+    tier = TierConfig(name="SSD", path=str(tmp_path / "small"), capacity=4 << 20, eviction="lru")
+    opened = open_forebay(cache=CacheConfig(tiers=[tier]))
+    opened.forebay.buckets.create("bucket", "tester")
+    opened.forebay.pins.pin("s3://bucket/pinned")
+    for write_type in (WriteType.THROUGH, WriteType.CACHE_THROUGH):
+        opened.put("pinned", content_of("pinned", 2 << 20), write_type)
+        opened.get("pinned")
+        for number in range(6):
+            opened.put(f"k{number}", content_of(str(number), 1 << 20), WriteType.THROUGH)
+            opened.get(f"k{number}")
+        held = opened.forebay.explain.stat("s3://bucket/pinned").held
+        assert held.size == 2 << 20
+    opened.forebay.pins.unpin("s3://bucket/pinned")
+    for number in range(6):
+        opened.put(f"k{number}", content_of(f"again {number}", 1 << 20), WriteType.THROUGH)
+        opened.get(f"k{number}")
+    assert opened.forebay.explain.stat("s3://bucket/pinned").held.size < 2 << 20
+
+
+def test_pieces_come_in_runs(opened):
+    opened.put("key", LARGE, WriteType.CACHE_THROUGH)
+    ask = opened.forebay.explain.explain
+    names, after = [], ""
+    while True:
+        run = ask("s3://bucket/key", after=after, limit=1)
+        names += [(one.kind, one.index) for one in run.pieces]
+        after = run.next_after
+        if not after:
+            break
+    assert names == [("segment", 0), ("page", 0), ("page", 1), ("page", 2)]
