@@ -8,40 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from forebay.config import MountConfig
-from forebay.server.gateway import Gateway
-from forebay.testing.faults import Around, UnderStoreLayer
+from forebay.testing.faults import UnderStoreLayer
 from forebay.types import WriteType
 
 BODY = b"x" * 20_000
 
 
-class Slow(Around):
-    """Counts what is opened, and takes its time over it."""
-
-    def __init__(self, store):
-        super().__init__(store)
-        self.opened = []
-        self.pause = 0.0
-        self.bad = set()
-
-    def open(self, key, /, *given, **options):
-        from forebay.errors import StorageError
-
-        self.opened.append(key)
-        if key in self.bad:
-            raise StorageError(f"{key} is bad")
-        time.sleep(self.pause)
-        return self.inner.open(key, *given, **options)
-
-
 @pytest.fixture
-def layer():
-    return UnderStoreLayer(Slow)
+def layer(slow_store):
+    return UnderStoreLayer(slow_store)
 
 
 @pytest.fixture
@@ -176,7 +155,7 @@ def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
 
 
 def test_a_terminal_sees_a_bar_with_all_that_counts(operator, layer):
-    layer.stores[0].pause = 0.2
+    layer.stores[0].pause = 0.6
     ours, theirs = pty.openpty()
     with command(operator, "load", "s3://lake", stderr=theirs) as loading:
         os.close(theirs)
@@ -200,114 +179,39 @@ def test_a_terminal_sees_a_bar_with_all_that_counts(operator, layer):
 # --- a server that is killed ------------------------------------------------------------------
 
 
-class Origin:
-    """A second Forebay as S3, through a proxy of one under store, that counts what is read."""
-
-    def __init__(self, folder, objects, size):
-        (folder / "bucket").mkdir(parents=True)
-        for number in range(objects):
-            (folder / "bucket" / f"{number:05}").write_bytes(os.urandom(16) * (size // 16))
-        self.layer = UnderStoreLayer(Slow)
-        self.gateway = Gateway(folder, state=folder.parent / "origin-state", plugins=[self.layer])
-
-    @property
-    def read(self):
-        return [key for key in self.layer.stores[0].opened if key.startswith("bucket/")]
-
-
-def serve(tmp_path, origin):
-    """Start a server in a process of its own, over the origin."""
-    options = (
-        f'{{ endpoint_url = "{origin.gateway.url}", region = "us-east-1", '
-        'access_key_id = "tester", secret_access_key = "any" }'
-    )
-    (tmp_path / "forebay.toml").write_text(
-        f"""
-state = "state"
-durability = "process"
-[server]
-listen = "127.0.0.1:0"
-workers = 2
-[[cache.tiers]]
-name = "SSD"
-path = "pages"
-capacity = "1 GiB"
-[mounts."/"]
-under = "s3://bucket"
-options = {options}
-[mounts."/lake"]
-under = "s3://bucket"
-options = {options}
-"""
-    )
-    with (tmp_path / "log").open("a") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "forebay", "serve", "--config", str(tmp_path / "forebay.toml")],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "state" / "endpoint").exists():
-        assert server.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return server
-
-
-def ask(tmp_path, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "forebay", *arguments, "--config", str(tmp_path / "forebay.toml")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def children(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("objects", [300, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_a_load_goes_on_when_its_server_was_killed(tmp_path, objects):
+def test_a_load_goes_on_when_its_server_was_killed(tmp_path, objects, serving):
     """Done-when: progress, interrupted, resumed; afterwards stat tells the truth."""
-    origin = Origin(tmp_path / "origin", objects, 20_000)
-    with origin.gateway:
-        server = serve(tmp_path, origin)
-        origin.layer.stores[0].pause = 0.02
-        job = json.loads(ask(tmp_path, "load", "s3://lake", "--detach", "--json"))
-        deadline = time.monotonic() + 300
-        while len(origin.read) < objects // 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        for pid in [server.pid, *children(server.pid)]:
-            os.kill(pid, signal.SIGKILL)
-        server.wait()
-        (tmp_path / "state" / "endpoint").unlink()
-        before = len(origin.read)
-        assert before < objects, "it was killed in the middle"
-        origin.layer.stores[0].pause = 0.0
-        server = serve(tmp_path, origin)
-        try:
-            deadline = time.monotonic() + 600
-            while True:
-                found = json.loads(ask(tmp_path, "loads", "--json"))["loads"]
-                if found[0]["state"] == "DONE":
-                    break
-                assert time.monotonic() < deadline, found
-                time.sleep(0.5)
-            assert [one["id"] for one in found] == [job["id"]]
-            assert (found[0]["objects"], found[0]["failed"]) == (objects, 0)
-            # What was under way when it died came twice at most; what was settled once.
-            assert set(origin.read) == {f"bucket/{n:05}" for n in range(objects)}
-            assert len(origin.read) - objects <= 40
-            listed = ask(tmp_path, "ls", "s3://lake", "--json").splitlines()
-            entries = [json.loads(line) for line in listed]
-            assert len(entries) == objects
-            assert {(one["place"], one["held"]) for one in entries} == {("pages", 20_000)}
-        finally:
-            server.terminate()
-            server.wait(60)
+    origin = serving.origin(objects, 20_000)
+    serving.start()
+    origin.pause = 0.02
+    job = json.loads(serving.ask("load", "s3://lake", "--detach", "--json"))
+    deadline = time.monotonic() + 300
+    while len(origin.read) < objects // 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    serving.kill()
+    before = len(origin.read)
+    assert before < objects, "it was killed in the middle"
+    origin.pause = 0.0
+    serving.start()
+    deadline = time.monotonic() + 600
+    while True:
+        found = json.loads(serving.ask("loads", "--json"))["loads"]
+        if found[0]["state"] == "DONE":
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    assert [one["id"] for one in found] == [job["id"]]
+    assert (found[0]["objects"], found[0]["failed"]) == (objects, 0)
+    # What was under way when it died came twice at most; what was settled once.
+    assert set(origin.read) == {f"bucket/{n:05}" for n in range(objects)}
+    assert len(origin.read) - objects <= 40
+    listed = serving.ask("ls", "s3://lake", "--json").splitlines()
+    entries = [json.loads(line) for line in listed]
+    assert len(entries) == objects
+    assert {(one["place"], one["held"]) for one in entries} == {("pages", 20_000)}
+    told = json.loads(serving.ask("explain", "s3://lake/00007", "--json"))
+    assert told["cost"]["requests"] == 0
+    assert [one["tiers"] for one in told["pieces"]] == [["SSD"]]
