@@ -10,11 +10,10 @@ from functools import partial
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Record, SegmentRef, decode
 from forebay.objects.buckets import Buckets
-from forebay.objects.housekeeping import evictable
 from forebay.objects.scope import Scope, check_scope, parse_scope, path_of, walk
 from forebay.objects.shared import Shared
 from forebay.stores.metadata import Snapshot
-from forebay.types import PageId, PersistState
+from forebay.types import PersistState
 
 CHUNK = 100
 """Records that are read at once."""
@@ -72,20 +71,10 @@ class Free:
         """Let go of the copies of one object; give how many bytes that were."""
         if record.local or record.inline or not record.size:
             return 0
-        shared, cache = self._shared, self._shared.cache
-        freed = 0
-        for ref in refs:
-            page = PageId(ref.segment)
-            # A segment may be the only copy of another object, which shares it.
-            if ref.segment and cache.find(page) and evictable(shared, page):
-                cache.drop(page, ref.length)
-                freed += ref.length
-        for index in range(-(-record.size // cache.page_size)):
-            page = PageId(record.object_id, cache.page_size, index)
-            for _, length in cache.find(page)[:1]:
-                freed += length
-                cache.drop(page, length)
-        return freed
+        # Pages that were fetched lie under the object's own name.
+        held = {record.object_id: record.size}
+        held |= {ref.segment: ref.length for ref in refs if ref.segment}
+        return sum(self._shared.cache.free(segment, length) for segment, length in held.items())
 
 
 def _records(
