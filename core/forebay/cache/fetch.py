@@ -108,6 +108,16 @@ class Fetches:
             time.sleep(0.001)
         return True
 
+    def landed(self, segment: str, timeout: float) -> bool:
+        """Wait until no page of a segment is on its way any more; tell whether that came about."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._lock:
+                flying = any(name == segment for name, _ in self._flying)
+            if not flying or time.monotonic() > deadline:
+                return not flying
+            time.sleep(0.001)
+
     def land(self, fetch: Fetch) -> None:
         """Forget a fetch that is over: whoever comes later looks at the pages."""
         with self._lock:

@@ -51,6 +51,8 @@ RETRY_AFTER = 2.0
 LISTED = 1000
 """Keys that are listed at once."""
 _LONGEST_WAIT = 30.0
+LANDS = 60.0
+"""Longest wait, in seconds, for pages that were fetched to be on their shelf."""
 _LEAVE = 5.0
 """Seconds for objects under way to notice that their job stops; a store may hang longer."""
 
@@ -477,6 +479,8 @@ class Loading:
                         run.arrived(len(block))
                 if want.settled:
                     return want.brought
+                # Bytes are given before their pages are on the shelf.
+                self._shared.fetches.landed(want.object_id, LANDS)
         except NoSuchKey as gone:
             run.arrived_not(want.brought.fetched)
             raise NoSuchKey(f"there is no object {path}") from gone
@@ -499,7 +503,7 @@ class _Wanted:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._object_id = ""
+        self.object_id = ""
         self._at = 0
         self._checked = False
         self.settled = False
@@ -510,8 +514,8 @@ class _Wanted:
 
         Raises NoSpace when pages that were fetched are not there.
         """
-        if record.object_id != self._object_id:
-            self._object_id, self._at, self._checked = record.object_id, 0, False
+        if record.object_id != self.object_id:
+            self.object_id, self._at, self._checked = record.object_id, 0, False
         refs = self._shared.catalog.read(lambda s: catalog.segments(s, record))
         near = record.local or record.inline or record.state is not PersistState.PERSISTED
         find = self._shared.cache.find

@@ -13,7 +13,7 @@ from forebay.cache.fetch import Fetches, Source
 from forebay.cache.room import FileRoom
 from forebay.cache.tier import Tier
 from forebay.errors import NoSpace, SourceChanged, Unavailable
-from forebay.testing.faults import FullPageStore
+from forebay.testing.faults import Around, FullPageStore
 from forebay_eviction.lru import LruPolicy
 from forebay_local.pages import DiskPageStore
 
@@ -358,3 +358,26 @@ def test_a_page_that_finds_no_room_is_left_out(tmp_path):
         found = {page.index for _, page, _ in fetches.cache.segments()}
         assert 0 in found
         assert 1 not in found
+
+
+def test_pages_have_landed_when_they_are_on_their_shelf(tmp_path):
+    shelf = threading.Event()
+
+    class SlowWriter(Around):
+        def commit(self, **options):
+            assert shelf.wait(20)
+            self.inner.commit(**options)
+
+    class Slow(Around):
+        def writer(self, page, size, /):
+            return SlowWriter(self.inner.writer(page, size))
+
+    with opened(tmp_path / "node", wrap=Slow) as fetches:
+        fetch = fetches.join(Source("m", "s" * 32, 64, Origin()), 0, 4)
+        fetch.prove()
+        assert not fetches.landed("s" * 32, 0.05)
+        assert fetches.landed("other", 0.0)
+        shelf.set()
+        assert fetches.landed("s" * 32, 20)
+        assert fetches.cache.holds_page("s" * 32, 3)
+        fetch.detach()

@@ -38,6 +38,7 @@ def test_stat_tells_where_the_bytes_are(opened, write_type, content, place, tier
 def test_stat_counts_the_pages_that_reads_brought(opened):
     opened.put("key", LARGE, WriteType.THROUGH)
     assert opened.get("key") == LARGE
+    opened.clean()
     held = opened.forebay.explain.stat("/bucket/key").held
     assert (held.place, held.size, held.tiers) == ("pages", 2_500_000, {"SSD": 2_500_000})
     record = opened.head("key")
@@ -185,6 +186,7 @@ def test_the_cost_that_is_told_is_what_a_read_then_asks(counted, missing):
     size = 19 * (1 << 20) + 5
     counted.put("key", content_of("x", size), WriteType.THROUGH)
     counted.get("key")
+    counted.clean()
     record = counted.head("key")
     for index in missing:
         counted.forebay.cache.drop(PageId(record.object_id, 1 << 20, index))
@@ -196,6 +198,7 @@ def test_the_cost_that_is_told_is_what_a_read_then_asks(counted, missing):
     assert told.cost.requests == len(asked)
     assert told.cost.size == sum(one.length for one in asked)
     assert told.cost.looks == counted.counted.heads
+    counted.clean()
     after = counted.forebay.explain.explain("s3://bucket/key")
     assert (after.cost.requests, after.cost.size) == (0, 0)
 
@@ -244,6 +247,7 @@ def test_hits_are_told(opened):
     opened.put("key", LARGE, WriteType.THROUGH)
     for _ in range(4):
         opened.get("key")
+        opened.clean()
     told = opened.forebay.explain.explain("s3://bucket/key")
     assert [one.hits for one in told.pieces] == [3, 3, 3]
 
@@ -255,12 +259,14 @@ def test_why_a_page_went_is_told(open_forebay, tmp_path):
     for key in ("a", "b", "c"):
         opened.put(key, content_of(key, 2 << 20), WriteType.THROUGH)
         opened.get(key)
+        opened.clean()
     told = opened.forebay.explain.explain("s3://bucket/a")
     gone = [one for one in told.pieces if not one.tiers]
     assert gone
     assert {(one.evicted, one.evicted_from) for one in gone} == {("room", "SSD")}
     assert all(abs(one.evicted_at - time.time()) < 600 for one in gone)
     opened.get("a")
+    opened.clean()
     told = opened.forebay.explain.explain("s3://bucket/a")
     assert {one.evicted for one in told.pieces if one.tiers} == {""}
 
@@ -273,15 +279,18 @@ def test_a_pinned_object_outlives_what_wants_its_room(open_forebay, tmp_path):
     for write_type in (WriteType.THROUGH, WriteType.CACHE_THROUGH):
         opened.put("pinned", content_of("pinned", 2 << 20), write_type)
         opened.get("pinned")
+        opened.clean()
         for number in range(6):
             opened.put(f"k{number}", content_of(str(number), 1 << 20), WriteType.THROUGH)
             opened.get(f"k{number}")
+            opened.clean()
         held = opened.forebay.explain.stat("s3://bucket/pinned").held
         assert held.size == 2 << 20
     opened.forebay.pins.unpin("s3://bucket/pinned")
     for number in range(6):
         opened.put(f"k{number}", content_of(f"again {number}", 1 << 20), WriteType.THROUGH)
         opened.get(f"k{number}")
+        opened.clean()
     assert opened.forebay.explain.stat("s3://bucket/pinned").held.size < 2 << 20
 
 
