@@ -23,12 +23,13 @@ WHY = {
 
 
 @click.command(
+    short_help="Where each page is, and what a read would cost.",
     epilog="""
 \b
 Examples:
   forebay explain s3://lake/2024/jan.parquet
   forebay explain s3://lake/2024/jan.parquet --json | jq .cost
-"""
+""",
 )
 @click.argument("path", metavar="s3://BUCKET/KEY")
 @asks
@@ -63,12 +64,13 @@ def explain(server: Server, as_json: bool, path: str) -> None:
 
 
 @click.command(
+    short_help="How each tier does, and what each mount has.",
     epilog="""
 \b
 Examples:
   forebay cache
   forebay cache --json | jq '.tiers[].tally'
-"""
+""",
 )
 @asks
 def cache(server: Server, as_json: bool) -> None:
