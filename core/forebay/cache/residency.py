@@ -158,7 +158,7 @@ class Residency:
         """Do one round: make room, keep quotas, bring up what is hot, scrub a little."""
         self._place()
         for number, tier in enumerate(self.tiers):
-            self._try(tier, lambda number=number, tier=tier: self._make_room(number, tier))  # type: ignore[misc]  # defaults bind the loop
+            self._try(tier, partial(self._make_room, number, tier))
         self._keep_quotas()
         while self._up and not self._stopping.is_set():
             number, page = self._up.popleft()

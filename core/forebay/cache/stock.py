@@ -14,6 +14,8 @@ from forebay.types import PageId
 
 _LISTING_AGE = 5.0
 """Seconds before the shelves are listed again because the policy knows no more victims."""
+_USES = 3
+"""Uses that came together are told to the policy up to here; none counts further."""
 _CLAIM = 512
 """Victims that are taken from the policy at once."""
 _FULL_AGE = 1.0
@@ -30,12 +32,13 @@ class Resident:
     Of a page that was met by listing nobody knows how it was used before.
     """
 
-    __slots__ = ("hits", "mount", "size")
+    __slots__ = ("hits", "mount", "size", "tally")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, tally: Tally) -> None:
         self.size = size
         self.hits = 0
         self.mount: str | None = None
+        self.tally = tally  # of its mount
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class Stock:
         self.noted = 0
         self.listed = False
         self.on_put: Callable[[PageId], None] = _ignore
-        self.on_hit: Callable[[PageId, int, int], None] = _ignore_hit
+        self.on_hit: Callable[[PageId, int, int], None] | None = None
         self._make_policy = policy_factory
         self._shelves = shelves
         self._capacity = capacity
@@ -113,11 +116,13 @@ class Stock:
                 resident.hits = times
             else:
                 resident.hits += times
-                for _ in range(min(times, 3)):
+                self._policy.on_get(page)
+                for _ in range(min(times, _USES) - 1):
                     self._policy.on_get(page)
-            self.mounts[resident.mount or ""].hits += times
+            resident.tally.hits += times
             hits = resident.hits
-        self.on_hit(page, hits - times, hits)
+        if self.on_hit is not None:
+            self.on_hit(page, hits - times, hits)
 
     def gone(self, page: PageId) -> None:
         """Forget a page that is not on the shelf."""
@@ -147,7 +152,7 @@ class Stock:
             if resident is not None and resident.mount != mount:
                 self.used[resident.mount] -= resident.size
                 self.used[mount] += resident.size
-                resident.mount = mount
+                resident.mount, resident.tally = mount, self.mounts[mount]
             return resident is not None
 
     def get(self, page: PageId) -> Resident | None:
@@ -223,7 +228,7 @@ class Stock:
         with self._lock:
             for page in evicted:
                 self.tally.evicted += 1
-                self.mounts[claimed[page].mount or ""].evicted += 1
+                claimed[page].tally.evicted += 1
             for page, resident in claimed.items():
                 # It may have been put anew meanwhile, and be somebody else's victim already.
                 if self._claimed.get(page) is resident:
@@ -294,7 +299,7 @@ class Stock:
         for page in known:
             resident = residents[page]
             self._note(page, resident.size, resident)
-            for _ in range(min(resident.hits, 3)):
+            for _ in range(min(resident.hits, _USES)):
                 self._policy.on_get(page)
 
     # --- notes; the lock is held -----------------------------------------------------
@@ -302,7 +307,7 @@ class Stock:
     def _note(self, page: PageId, size: int, resident: Resident | None = None) -> Resident:
         known = self._residents.get(page)
         if known is None:
-            known = self._residents[page] = resident or Resident(size)
+            known = self._residents[page] = resident or Resident(size, self.mounts[""])
         else:
             self.noted -= known.size
             self.used[known.mount] -= known.size
@@ -328,7 +333,3 @@ class Stock:
 
 def _ignore(page: PageId) -> None:
     """Nobody waits for a page."""
-
-
-def _ignore_hit(page: PageId, before: int, now: int) -> None:
-    """Nobody counts hits."""
