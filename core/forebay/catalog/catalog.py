@@ -182,7 +182,16 @@ def commit(
     if record.state is not PersistState.PERSISTED:
         note_unpersisted(tx, bucket, key, record, now, max_dirty)
     tx.put(keys.object_row(bucket.id, key), encode(record))
+    note_change(tx, bucket.id)
     return record
+
+
+def note_change(tx: Transaction, bucket_id: int) -> None:
+    """Note that what the under stores of a bucket list may be different from now on.
+
+    Takes a seq of its own: that of the write is older than what was listed meanwhile.
+    """
+    tx.put(keys.changed_row(bucket_id), keys.number(next_seq(tx)))
 
 
 def note_place(tx: Transaction, bucket_id: int, key: str, record: Record) -> None:
@@ -271,3 +280,4 @@ def remove(tx: Transaction, bucket: Bucket, key: str, old: Record, seq: int) -> 
     retire(tx, bucket.id, key, old, seq)
     tx.delete(keys.object_row(bucket.id, key))
     tx.put(keys.deleted_row(bucket.id), keys.number(seq))
+    note_change(tx, bucket.id)

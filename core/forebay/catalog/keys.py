@@ -177,6 +177,11 @@ def seen_row(owner: int) -> bytes:
     return SEEN + number(owner)
 
 
+def changed_row(bucket_id: int) -> bytes:
+    """Name the note of the last change that a bucket's under stores may show."""
+    return b"z" + number(bucket_id)
+
+
 def deleted_row(bucket_id: int) -> bytes:
     """Name the note of the last delete in a bucket."""
     return b"x" + number(bucket_id)

@@ -192,7 +192,7 @@ class Buckets:
         root.check_writable()
         delete_type = self._deletes.delete_type(root, "", requested)
         began = shared.catalog.read(lambda s: catalog.get_number(s, keys.SEQ))
-        if self._listings.exists(bucket, ""):
+        if self._listings.exists(bucket, "", certain=True):
             raise BucketNotEmpty(BucketName=bucket.name)
         row = shared.catalog.write(lambda tx: self._delete_row(tx, bucket, began))
         if delete_type is DeleteType.ALLUXIO_AND_UFS:
@@ -226,6 +226,7 @@ class Buckets:
         assert current is not None
         tx.delete(keys.bucket_row(bucket.name))
         tx.delete(keys.deleted_row(bucket.id))
+        tx.delete(keys.changed_row(bucket.id))
         catalog.discard(tx, catalog.next_seq(tx), Trash("", bucket_id=bucket.id))
         return current
 

@@ -1,6 +1,7 @@
 """Listing: what the under stores hold, and what only the catalog holds, in one order of keys.
 
-A page asks the under store first and takes its snapshot of the catalog afterwards. What was in
+A page asks the under store first (or believes what it listed within the mount's age, see
+`scans`) and takes its snapshot of the catalog afterwards. What was in
 flight before the store was asked (unpersisted objects, live intents) is noted, because the
 store's answer about those keys may be older than the snapshot; of every other key the store's
 answer and the record have to agree, or the store is right.
@@ -22,6 +23,7 @@ from forebay.catalog.records import Bucket, Intent, Record, Whiteout, decode, en
 from forebay.errors import NotFound, ServiceUnavailable, StorageError, Unavailable
 from forebay.objects.intents import live
 from forebay.objects.mounts import Mount, Mounts
+from forebay.objects.scans import Scans
 from forebay.objects.shared import Shared, derived_etag, log
 from forebay.objects.sync import look, marker_digest
 from forebay.stores.metadata import Snapshot, Transaction
@@ -65,6 +67,14 @@ class _Query:
     delimiter: str
     after: str
     mounts: Mounts
+    certain: bool = False
+    """Whether the under stores are asked, whatever they listed before."""
+    began: int = 0
+    """The seq before the under stores were asked."""
+    changed: int = 0
+    """The seq of the last change in the bucket, as of `began`."""
+    oldest: int | None = None
+    """The seq before the oldest scan that was believed instead."""
 
     def rolled(self, key: str) -> str | None:
         """Give the common prefix that a key belongs to, if any."""
@@ -91,10 +101,11 @@ class Listings:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._scans = Scans()
 
-    def exists(self, bucket: Bucket, prefix: str) -> bool:
-        """Tell whether any key begins with `prefix`."""
-        return bool(self.objects(bucket, prefix=prefix, limit=1).entries)
+    def exists(self, bucket: Bucket, prefix: str, *, certain: bool = False) -> bool:
+        """Tell whether any key begins with `prefix`; `certain` as in `objects`."""
+        return bool(self.objects(bucket, prefix=prefix, limit=1, certain=certain).entries)
 
     def objects(
         self,
@@ -105,15 +116,17 @@ class Listings:
         after: str = "",
         limit: int = 1000,
         folders: bool = False,
+        certain: bool = False,
     ) -> Listing:
         """Give up to `limit` keys and common prefixes greater than `after`, in byte order.
 
         With `folders` every implied folder appears as a 0-byte key, just before its first
-        key (Alluxio's endpoint). Raises NoSuchBucket, ServiceUnavailable.
+        key (Alluxio's endpoint). With `certain` the under store is asked whatever the age of
+        what it listed before. Raises NoSuchBucket, ServiceUnavailable.
         """
         if limit <= 0:
             return Listing([], False, "")
-        query = _Query(bucket, prefix, delimiter, after, self._shared.mounts)
+        query = _Query(bucket, prefix, delimiter, after, self._shared.mounts, certain)
         entries = self._entries(query, limit)
         if folders:
             entries = _with_folders(entries, query)
@@ -129,7 +142,7 @@ class Listings:
             cursor, size = query.after, limit + 1
             pending: list[tuple[str, ObjectInfo | None]] = []
             while True:
-                began, flying, more_flying = self._shared.catalog.read(
+                query.began, query.changed, flying, more_flying = self._shared.catalog.read(
                     partial(self._in_flight, query, cursor, size)
                 )
                 try:
@@ -144,6 +157,7 @@ class Listings:
                 infos = {n: i for n, i in pending if horizon is None or n <= horizon}
                 pending = [] if horizon is None else [p for p in pending if p[0] > horizon]
                 near = {n for n in flying if horizon is None or n <= horizon}
+                began = query.began if query.oldest is None else query.oldest
                 yield from self._decide(query, cursor, horizon, infos, near, began)
                 if horizon is None:
                     return
@@ -188,14 +202,50 @@ class Listings:
                 yield rolled, None
             return
         after = query.after if query.after.startswith(mount.prefix) else ""
-        for shown, info in _visible(query, mount, start, after, hidden):
+        for shown, info in self._visible(query, mount, start, after, hidden):
             if shown and shown > query.after:
                 yield shown, info
 
+    def _visible(
+        self, query: _Query, mount: Mount, start: str, after: str, hidden: Sequence[str]
+    ) -> Iterator[tuple[str, ObjectInfo | None]]:
+        """Give what a store lists behind `after`, leaping over what lies below mount points."""
+        name, passed = query.bucket.name, 0
+        while True:
+            behind = mount.under_key(name, after) if after else ""
+            leap = ""
+            with closing(self._listed(query, mount, mount.under_key(name, start), behind)) as found:
+                for entry in found:
+                    shown = mount.key(name, _name(entry))
+                    inner = next((p for p in hidden if shown != p and shown.startswith(p)), None)
+                    if inner is None:
+                        yield shown, None if isinstance(entry, CommonPrefix) else entry
+                        continue
+                    passed += 1
+                    if passed % PASSED == 0 and keys_end(inner) > after:
+                        leap = keys_end(inner)
+                        break
+            if not leap:
+                return
+            after = leap
+
+    def _listed(
+        self, query: _Query, mount: Mount, start: str, behind: str
+    ) -> Generator[ObjectInfo | CommonPrefix, None, None]:
+        """Have a store listed, as far as a scan of before does not answer."""
+        scan = None
+        if not query.certain:
+            scan = self._scans.find(mount, start, query.delimiter, behind, query.changed)
+        if scan is not None:
+            query.oldest = min(scan.began, query.oldest or scan.began)
+        return self._scans.listed(
+            mount, start, query.delimiter, behind, began=query.began, scan=scan
+        )
+
     def _in_flight(
         self, query: _Query, cursor: str, size: int, snapshot: Snapshot
-    ) -> tuple[int, list[str], bool]:
-        """Give the seq now, and the names whose objects are not settled in the under store."""
+    ) -> tuple[int, int, list[str], bool]:
+        """Give the seq now and at the last change, and the names that are not settled below."""
         catalog.check_bucket(snapshot, query.bucket)
         began = catalog.get_number(snapshot, keys.SEQ)
         found: set[str] = set()
@@ -205,7 +255,8 @@ class Listings:
             more = more or len(names) == size
             found.update(names)
         flying = sorted(found)
-        return began, flying[:size] if more else flying, more
+        changed = catalog.get_number(snapshot, keys.changed_row(query.bucket.id))
+        return began, changed, flying[:size] if more else flying, more
 
     # --- the decision ----------------------------------------------------------------
 
@@ -343,31 +394,6 @@ def _marker(query: _Query, mount: Mount) -> Iterator[tuple[str, ObjectInfo | Non
     if query.prefix > query.after:
         with suppress(NotFound, Unavailable):
             yield query.prefix, mount.store.head(mount.under_key(query.bucket.name, query.prefix))
-
-
-def _visible(
-    query: _Query, mount: Mount, start: str, after: str, hidden: Sequence[str]
-) -> Iterator[tuple[str, ObjectInfo | None]]:
-    """Give what a store lists behind `after`, leaping over what lies below mount points."""
-    name, passed = query.bucket.name, 0
-    while True:
-        behind = mount.under_key(name, after) if after else ""
-        leap = ""
-        for entry in mount.store.list(
-            mount.under_key(name, start), delimiter=query.delimiter, start_after=behind
-        ):
-            shown = mount.key(name, _name(entry))
-            inner = next((p for p in hidden if shown != p and shown.startswith(p)), None)
-            if inner is None:
-                yield shown, None if isinstance(entry, CommonPrefix) else entry
-                continue
-            passed += 1
-            if passed % PASSED == 0 and keys_end(inner) > after:
-                leap = keys_end(inner)
-                break
-        if not leap:
-            return
-        after = leap
 
 
 def keys_end(prefix: str) -> str:

@@ -437,7 +437,7 @@ class Loading:
                 yield from ((one, name) for one in self._exactly(bucket, scope.path))
             while True:
                 page = self._listings.objects(
-                    bucket, prefix=scope.folder, after=cursor, limit=LISTED
+                    bucket, prefix=scope.folder, after=cursor, limit=LISTED, certain=True
                 )
                 for one in page.entries:
                     if isinstance(one, ListedObject):
@@ -447,7 +447,7 @@ class Loading:
                 cursor = page.next_after
 
     def _exactly(self, bucket: Bucket, key: str) -> list[ListedObject]:
-        found = self._listings.objects(bucket, prefix=key, limit=1).entries
+        found = self._listings.objects(bucket, prefix=key, limit=1, certain=True).entries
         return [one for one in found if isinstance(one, ListedObject) and one.key == key]
 
     def _count(self, run: _Run) -> None:

@@ -242,6 +242,7 @@ class Mounting:
             if not any(split_path(other)[0] == name for other in others):
                 tx.delete(keys.bucket_row(bucket.name))
                 tx.delete(keys.deleted_row(bucket.id))
+                tx.delete(keys.changed_row(bucket.id))
                 catalog.discard(tx, catalog.next_seq(tx), Trash("", bucket_id=bucket.id))
         return _count_change(tx)
 

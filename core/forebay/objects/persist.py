@@ -241,6 +241,7 @@ class Persist:
                 done = self._free(tx, done)
             catalog.note_place(tx, bucket.id, key, done)
             tx.put(keys.object_row(bucket.id, key), encode(done))
+            catalog.note_change(tx, bucket.id)
 
         self._shared.catalog.write(commit, durable=self._shared.sync_writes)
 

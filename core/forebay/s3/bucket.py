@@ -68,7 +68,9 @@ def delete_bucket(call: Call) -> Answer:
         return Answer({"x-forebay-delete-type": done.value})
     _check_folder(call)
     prefix = call.address.prefix
-    if call.forebay.listings.objects(call.bucket, prefix=prefix, after=prefix, limit=1).entries:
+    if call.forebay.listings.objects(
+        call.bucket, prefix=prefix, after=prefix, limit=1, certain=True
+    ).entries:
         raise S3Error("BucketNotEmpty", BucketName=call.shown_bucket)
     done = call.forebay.deletes.delete(call.bucket, prefix, requested=requested)
     return Answer({"x-forebay-delete-type": done.value})
