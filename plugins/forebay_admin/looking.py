@@ -60,6 +60,14 @@ def status(server: Server, as_json: bool) -> None:
                 escape(job["path"]), str(job["attempts"]), following, escape(job["reason"])
             )
         out.print("", jobs)
+    if answer["breakers"]:
+        alone = table("left alone", "what", "since", "processes", "why", right=("processes",))
+        for one in answer["breakers"]:
+            alone.add_row(
+                escape(one["under"]), one["operations"], f"{when(one['since'])} UTC",
+                str(one["processes"]), escape(one["reason"]),
+            )  # fmt: skip
+        out.print("", alone)
     tiers = table("tier", "used", "capacity", "full", "pages", right=("used", "capacity", "full"))
     for tier in answer["tiers"]:
         tiers.add_row(

@@ -31,6 +31,7 @@ MOUNTED = b"M"
 SEEN = b"a"
 LOADS = b"J"
 RULES = b"P"
+BREAKERS = b"B"
 
 
 class Location(NamedTuple):
@@ -205,3 +206,8 @@ def load_failure_row(load_id: int, path: str) -> bytes:
 def rule_row(bucket: str, path: str) -> bytes:
     """Name what an operator wants of a path; by bucket *name*, so that it outlives the bucket."""
     return RULES + bucket.encode() + b"\x00" + path.encode()
+
+
+def breaker_row(owner: int, under: str, operations: str) -> bytes:
+    """Name the note that a process leaves an under store alone."""
+    return BREAKERS + number(owner) + f"{under}\0{operations}".encode()

@@ -262,6 +262,15 @@ class Load(Row, frozen=True):
     ended: int = 0
 
 
+class BreakerRow(Row, frozen=True):
+    """An under store whose reads or writes a process leaves alone, `since` when (ms) and why."""
+
+    under: str
+    operations: str
+    reason: str
+    since: int
+
+
 class LoadFailure(Row, frozen=True):
     """Why a load job could not bring an object, and how often it tried."""
 

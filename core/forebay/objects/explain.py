@@ -14,6 +14,7 @@ from forebay.cache.tier import TierRoom
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Job, Record, SegmentRef
 from forebay.errors import NoSuchKey
+from forebay.objects.breakers import OpenBreaker, open_breakers
 from forebay.objects.buckets import Buckets
 from forebay.objects.listing import ListedObject, Listings
 from forebay.objects.mounts import Mount
@@ -41,6 +42,7 @@ class Status:
     waiting: Waiting
     failing: list[WaitingJob]
     tiers: list[TierRoom]
+    breakers: list[OpenBreaker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ class Explain:
             waiting=self._unpersisted.waiting(),
             failing=self._unpersisted.failing(limit=FAILING),
             tiers=shared.cache.room(),
+            breakers=open_breakers(shared),
         )
 
     def stat(self, path: str) -> Stat:

@@ -32,6 +32,7 @@ from forebay.config import Config, MountConfig, read_mount
 from forebay.errors import ConfigurationError, StorageError
 from forebay.events import Event
 from forebay.lanes import SlowStore
+from forebay.objects import breakers
 from forebay.objects.mounts import Mount, Mounts, split_path
 from forebay.objects.opening import Opener, UnreachableStore, first_tries, told
 from forebay.objects.recovery import mount_generation
@@ -323,6 +324,7 @@ class MountTable:
 
     def _track(self, event: Event) -> None:
         if self._shared is not None:
+            breakers.note(self._shared, event)
             self._shared.track(event)
 
     # --- taking note ---------------------------------------------------------------------

@@ -146,8 +146,8 @@ class Pins:
         rules = self.rules()
         if not rules.any_pin:
             return False
-        place = self._shared.catalog.read(partial(_place_of, segment))
-        return place is not None and rules.for_object(*place).pinned
+        places = self._shared.catalog.read(partial(_places_of, segment))
+        return any(rules.for_object(*place).pinned for place in places)
 
     # --- operators ------------------------------------------------------------------------
 
@@ -295,22 +295,22 @@ def _count(scopes: Sequence[Scope], snapshot: Snapshot) -> tuple[int, int]:
     return objects, size
 
 
-def _place_of(segment: str, snapshot: Snapshot) -> tuple[str, str] | None:
-    """Give bucket and key of a current object that uses a segment, or whose pages it names."""
-    own = snapshot.get(keys.place_row(segment))
-    holders: list[tuple[str, bytes | None]] = [(segment, own)]
+def _places_of(segment: str, snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Give bucket and key of every current object that uses a segment, or whose pages it names."""
+    holders: list[tuple[str, bytes | None]] = [(segment, snapshot.get(keys.place_row(segment)))]
     prefix = keys.use_row(segment, "")
     for use, value in snapshot.scan(prefix, keys.end(prefix)):
         holder = use[len(prefix) :].decode()
         holders.append((holder, value or snapshot.get(keys.place_row(holder))))
+    found = []
     for holder, row in holders:
         record = catalog.get(snapshot, row, Record) if row else None
         if row and record is not None and record.object_id == holder:
-            bucket_id, key = keys.location(row)
-            for _, bucket in catalog.rows(snapshot, keys.BUCKETS, Bucket):
-                if bucket.id == bucket_id:
-                    return bucket.name, key
-    return None
+            found.append(keys.location(row))
+    if not found:
+        return []
+    names = {bucket.id: bucket.name for _, bucket in catalog.rows(snapshot, keys.BUCKETS, Bucket)}
+    return [(names[at.bucket_id], at.key) for at in found if at.bucket_id in names]
 
 
 def _paths(key: str) -> Iterator[str]:

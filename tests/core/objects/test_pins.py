@@ -227,6 +227,6 @@ def test_the_segments_and_pages_of_a_pinned_object_are_pinned(opened, pins, writ
 def test_without_pins_nothing_is_looked_up(opened, pins, monkeypatch):
     from forebay.objects import pins as module
 
-    monkeypatch.setattr(module, "_place_of", None)
+    monkeypatch.setattr(module, "_places_of", None)
     pins.set_ttl("s3://bucket", 5)
     assert not pins.pins_segment("00000001" + "0" * 24)

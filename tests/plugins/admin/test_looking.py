@@ -1,9 +1,12 @@
 """``forebay status``, ``stat`` and ``ls`` against a running gateway."""
 
 import json
+import re
 
 import pytest
 
+from forebay.events import BreakerOpened
+from forebay.objects.breakers import note
 from forebay_admin import looking
 
 LARGE = b"x" * 2_500_000
@@ -76,6 +79,12 @@ def test_status_shows_what_waits(operator, s3):
     assert "1 objects, 1.0 KiB (MUST_CACHE; `forebay persist` moves them)" in said
     assert "SSD" in said
     assert operator.json("status")["waiting"]["kept"] == 1
+
+
+def test_status_shows_which_stores_are_left_alone(operator):
+    note(operator.forebay._shared, BreakerOpened("memory://root", "reads", "it hangs"))
+    said = operator.run("status")
+    assert re.search(r"memory://root +reads +\S+ \S+ UTC +1 +it hangs", said)
 
 
 @pytest.mark.parametrize(
