@@ -149,6 +149,7 @@ class TestFtpOfOldServers(TestFtp):
             yield url
 
 
+@pytest.mark.slow
 class TestWebHdfs(NotSoDeep):
     @pytest.fixture(scope="class")
     @classmethod
