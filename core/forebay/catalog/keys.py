@@ -17,6 +17,7 @@ SEQ = b"!seq"
 DIRTY = b"!dirty"
 MOUNTS = b"!mounts"
 RULES_CHANGED = b"!rules"
+DROPPED = b"!dropped"
 
 TRASH = b"t"
 QUEUE = b"q"

@@ -132,7 +132,8 @@ class Pins:
             version = catalog.get_number(snapshot, keys.RULES_CHANGED)
             if version == known.version and mounts is known.mounts:
                 return known
-            return Rules(version, _rules(snapshot), mounts, known.dropped)
+            dropped = (snapshot.get(keys.DROPPED) or b"").decode().split("\0")
+            return Rules(version, _rules(snapshot), mounts, frozenset(dropped) - {""})
 
         self._rules = rules = self._shared.catalog.read(read)
         return rules
@@ -225,7 +226,12 @@ class Pins:
         if new := dropped - rules.dropped:
             log.warning("what is pinned has grown, no room is left for %s", sorted(new))
         if dropped != rules.dropped:
-            self._rules = Rules(rules.version, rules.own, rules.mounts, frozenset(dropped))
+
+            def write(tx: Transaction) -> None:
+                tx.put(keys.DROPPED, "\0".join(sorted(dropped)).encode())
+                _count_change(tx)
+
+            self._shared.catalog.write(write)
         return frozenset(dropped)
 
     def _limit(self) -> int:
@@ -250,8 +256,7 @@ class Pins:
                 tx.put(row, encode(rule))
             else:
                 tx.delete(row)
-            version = catalog.get_number(tx, keys.RULES_CHANGED) + 1
-            tx.put(keys.RULES_CHANGED, keys.number(version))
+            _count_change(tx)
             return rule
 
         rule = self._shared.catalog.write(write)
@@ -267,6 +272,12 @@ class Pins:
 
 
 _NO_RULE = Rule()
+
+
+def _count_change(tx: Transaction) -> None:
+    """Let every process read the rules again."""
+    version = catalog.get_number(tx, keys.RULES_CHANGED) + 1
+    tx.put(keys.RULES_CHANGED, keys.number(version))
 
 
 def _of_mount(mount: Mount) -> Rule:

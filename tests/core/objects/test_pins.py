@@ -193,6 +193,8 @@ def test_pins_that_grow_give_way_the_youngest_first(small, monkeypatch):
     for name, size in (("b/1", 5), ("a/1", 4), ("c/1", 2)):
         small.put(name, content_of(name, size * MIB), WriteType.THROUGH)
     assert pins.make_fit() == {"s3://bucket/a"}
+    other = module.Pins(pins._shared, pins._buckets)
+    assert not other.for_object("bucket", "a/1").pinned, "every process sees it"
     assert pins.for_object("bucket", "b/1").pinned
     assert not pins.for_object("bucket", "a/1").pinned
     assert pins.for_object("bucket", "c/1").pinned
