@@ -46,6 +46,8 @@ def test_cache_counts_by_tier_and_mount(operator):
     s3 = operator.gateway.client("tester")
     for _ in range(3):
         s3.get_object(Bucket="lake", Key="key")["Body"].read()
+        # What is still on its way to a shelf is given from memory, and no hit of a tier.
+        assert operator.forebay._shared.fetches.settle(30)
     said = operator.run("cache")
     assert "SSD" in said
     assert "hit ratio" in said
