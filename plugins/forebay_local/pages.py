@@ -27,14 +27,20 @@ REMEMBERED: Final = 1 << 20
 
 
 class DiskPageWriter:
-    """One page on its way to the shelf, in a staging file of the same file system."""
+    """One page on its way to the shelf, in a staging file of the same file system.
 
-    def __init__(self, root: Path, page: PageId, size: int | None) -> None:
+    `on_sound` is called with the mark of a page that is on the shelf.
+    """
+
+    def __init__(
+        self, root: Path, page: PageId, size: int | None, on_sound: Callable[[int], None]
+    ) -> None:
         shard, name = shelves.place(page)
         self._staging = root / "staging"
         self._shard = f"{root}/data/{shard}"
         self._target = f"{self._shard}/{name}"
         self._size = size
+        self._on_sound = on_sound
         self._written = 0
         self._sums = block_sums.BlockSums()
         self._fd = -1
@@ -91,6 +97,8 @@ class DiskPageWriter:
             self.abort()
             raise
         self._fd = -1
+        # Its sums were made of these very bytes: nothing to hold them against here.
+        self._on_sound(_mark(os.fstat(fd)))
         os.close(fd)
 
     def abort(self) -> None:
@@ -178,7 +186,7 @@ class DiskPageStore:
     """Keeps each page as a file below `path`.
 
     `verify` says when bytes are held against their CRC32C: ``first`` (when this process first
-    opens the page), ``always`` (at every open) or ``never``. Pages over 64 MiB are verified
+    opens a page that it did not write), ``always`` (at every open) or ``never``. Pages over 64 MiB are verified
     block by block by `pread`, and have no `fileno` until all of it was.
     Raises ConfigurationError for a directory that cannot be used.
     """
@@ -213,7 +221,7 @@ class DiskPageStore:
 
     def writer(self, page: PageId, /, size: int | None) -> DiskPageWriter:
         """Begin a page of `size` bytes (None: not known). Raises NoSpace, InvalidKey."""
-        return DiskPageWriter(self._root, page, size)
+        return DiskPageWriter(self._root, page, size, self._believe)
 
     def open(self, page: PageId, /) -> DiskPageReader | None:
         """Open a page, or say that it is not there. Raises Corrupt."""
@@ -225,7 +233,7 @@ class DiskPageStore:
                 return None
             try:
                 status = os.fstat(fd)
-                mark = hash((status.st_ino, status.st_mtime_ns, status.st_size))
+                mark = _mark(status)
                 sums = None
                 if self._verify != "never" and mark not in self._sound:
                     sums = self._verified(fd, status.st_size, path, mark)
@@ -324,6 +332,11 @@ class DiskPageStore:
         if not os.path.exists(path.removesuffix(shelves.BESIDE)):
             with suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def _mark(status: os.stat_result) -> int:
+    """Tell one state of one file from others."""
+    return hash((status.st_ino, status.st_mtime_ns, status.st_size))
 
 
 def _reserve(fd: int, size: int) -> None:

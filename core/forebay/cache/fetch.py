@@ -23,8 +23,8 @@ CLAIM_WAIT = 2.0
 """Longest wait, in seconds, for another process that fetches the same pages."""
 STALL = 60.0
 """Seconds without a new byte after which a reader gives a fetch up."""
-_TURN = 0.05
-"""Longest wait, in seconds, for readers to have what was brought, before it goes to a shelf."""
+_TURN = 0.5
+"""Longest wait, in seconds, of what was brought for its shelf, while anybody is being fed."""
 _CLOSE_WAIT = 5.0
 """Seconds in which fetches under way may end when the cache is closed."""
 
@@ -58,6 +58,8 @@ class Fetches:
         self.files = 1 << 20 if files == resource.RLIM_INFINITY else files
         self.closed = False
         self._line = Line(memory)
+        self._reading = 0
+        self._quiet = threading.Condition()
         self._lock = threading.Lock()
         self._flying: dict[tuple[str, int], Fetch] = {}
 
@@ -118,6 +120,30 @@ class Fetches:
                 return not flying
             time.sleep(0.001)
 
+    def count_reader(self, more: int) -> None:
+        """Count readers that come or go: `Fetch.attach` and `Fetch.detach`."""
+        with self._quiet:
+            self._reading += more
+            if not self._reading:
+                self._quiet.notify_all()
+
+    def wait_for_quiet(self, fetch: Fetch, until: float) -> None:
+        """Let those who read have the processor first, till `until` on the monotonic clock.
+
+        A fetch that is `hurried` does not wait.
+        """
+        with self._quiet:
+            self._quiet.wait_for(
+                lambda: not self._reading or fetch.hurried or self.closed,
+                until - time.monotonic(),
+            )
+
+    def hurry(self, fetch: Fetch) -> None:
+        """Let a fetch go to its shelf, whoever reads."""
+        with self._quiet:
+            fetch.hurried = True
+            self._quiet.notify_all()
+
     def land(self, fetch: Fetch) -> None:
         """Forget a fetch that is over: whoever comes later looks at the pages."""
         with self._lock:
@@ -166,6 +192,7 @@ class Fetch:
         self.start = first * page
         self.end = min(stop * page, source.size)
         self.size = self.end - self.start
+        self.hurried = False
         self._fetches = fetches
         self._sure = sure
         self._changed = threading.Condition()
@@ -188,11 +215,13 @@ class Fetch:
 
     def attach(self) -> None:
         """Become a reader: what arrives stays until `detach`."""
+        self._fetches.count_reader(1)
         with self._changed:
             self._readers += 1
 
     def detach(self) -> None:
         """Read no more. A fetch that nobody has read a byte of is broken off."""
+        self._fetches.count_reader(-1)
         with self._changed:
             self._readers -= 1
             if self._readers:
@@ -232,7 +261,8 @@ class Fetch:
         self.read(self.end, self.end, refuse=False)
 
     def rest(self, timeout: float) -> None:
-        """Wait until the pages are on their shelf, for `timeout` seconds at most."""
+        """Have the pages put on their shelf now; wait for it `timeout` seconds at most."""
+        self._fetches.hurry(self)
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout)
 
@@ -259,7 +289,11 @@ class Fetch:
     # --- for the line -----------------------------------------------------------------
 
     def shed(self) -> bool:
-        """Give the memory up, if the fetch is over; its readers look for the pages again."""
+        """Give the memory up, if the fetch is over; its readers look for the pages again.
+
+        One that is not goes to its shelf now.
+        """
+        self._fetches.hurry(self)
         with self._changed:
             if self._over:
                 self._gone = True
@@ -321,10 +355,9 @@ class Fetch:
         shelf = _Shelf(self._fetches.cache, source.segment, lengths)
         try:
             if self._receive(shelf):
-                with self._changed:
-                    # Who reads has the first turn at the processor.
-                    self._changed.wait_for(lambda: not self._readers, _TURN)
+                until = time.monotonic() + _TURN
                 for block in self._blocks[1:]:
+                    self._fetches.wait_for_quiet(self, until)
                     if self._fetches.closed:
                         return
                     shelf.write(block)
