@@ -144,7 +144,7 @@ def test_an_installed_plugin_outranks_forebays_own():
 
 
 def test_several_forebays_have_plugins_of_their_own():
-    one, other = Plugins(extra=[Rain()]), Plugins()
+    one, other = Plugins(blocked=["guard"], extra=[Rain()]), Plugins()
     assert one.ask("under_store_factory", scheme="rain") == "rain"
     with pytest.raises(ConfigurationError):
         other.ask("under_store_factory", scheme="rain")
@@ -160,7 +160,8 @@ def test_a_question_without_an_answer_names_the_nearest():
 
 
 def test_two_answers_are_not_chosen_between_by_accident():
-    plugins = Plugins(extra=[Named("a", Rain("a's")), Named("b", Rain("b's"))])
+    several = [Named("a", Rain("a's")), Named("b", Rain("b's"))]
+    plugins = Plugins(blocked=["guard"], extra=several)
     with pytest.raises(ConfigurationError, match=r"several plugins make an under store .* a, b"):
         plugins.ask("under_store_factory", scheme="rain")
     assert plugins.ask("under_store_factory", plugin="a", scheme="rain") == "a's"
@@ -168,7 +169,8 @@ def test_two_answers_are_not_chosen_between_by_accident():
 
 
 def test_a_wrapper_stands_around_a_pinned_answer():
-    plugins = Plugins(extra=[Named("a", Rain("a's")), Roof(), Named("b", Rain("b's"))])
+    several = [Named("a", Rain("a's")), Roof(), Named("b", Rain("b's"))]
+    plugins = Plugins(blocked=["guard"], extra=several)
     assert plugins.ask("under_store_factory", plugin="a", scheme="rain") == "roofed a's"
 
 
