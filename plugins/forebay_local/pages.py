@@ -186,8 +186,8 @@ class DiskPageStore:
     """Keeps each page as a file below `path`.
 
     `verify` says when bytes are held against their CRC32C: ``first`` (when this process first
-    opens a page that it did not write), ``always`` (at every open) or ``never``. Pages over 64 MiB are verified
-    block by block by `pread`, and have no `fileno` until all of it was.
+    opens a page that it did not write), ``always`` (at every open) or ``never``. Pages over
+    64 MiB are verified block by block by `pread`, and have no `fileno` until all of it was.
     Raises ConfigurationError for a directory that cannot be used.
     """
 

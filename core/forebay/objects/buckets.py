@@ -14,7 +14,6 @@ from forebay.errors import (
     BucketAlreadyOwnedByYou,
     BucketNotEmpty,
     NoSuchBucket,
-    ServiceUnavailable,
     StorageError,
     Unavailable,
 )
@@ -22,7 +21,7 @@ from forebay.events import BucketCreated, BucketDeleted
 from forebay.objects.delete import Deletes
 from forebay.objects.listing import Listings
 from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared, log, now_ms
+from forebay.objects.shared import Shared, log, now_ms, store_is_down
 from forebay.objects.write import PLANS
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.streams import BytesReader
@@ -72,7 +71,7 @@ class Buckets:
         try:
             stands = next(iter(root.store.list(f"{name}/", delimiter="/")), None) is not None
         except Unavailable as failure:
-            raise ServiceUnavailable(str(failure)) from failure
+            raise store_is_down(root.config.path, failure) from failure
         if not stands:
             absences.note(root, NO_BUCKET, name, asked)
         return stands

@@ -8,7 +8,7 @@ from forebay.errors import ConditionFailed, NotFound, ServiceUnavailable, Storag
 from forebay.events import ObjectDeleted
 from forebay.objects import intents
 from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared
+from forebay.objects.shared import Shared, store_is_down
 from forebay.objects.sync import TRIES, look
 from forebay.stores.metadata import Transaction
 from forebay.types import DeleteType, WriteConditions
@@ -105,7 +105,7 @@ class Deletes:
         except StorageError as failure:
             shared.catalog.write(lambda tx: intents.drop(tx, bucket.id, key, intent))
             if isinstance(failure, Unavailable):
-                raise ServiceUnavailable(str(failure)) from failure
+                raise store_is_down(mount.config.path, failure) from failure
             raise
 
         def commit(tx: Transaction) -> None:
@@ -159,7 +159,7 @@ class Deletes:
             except Unavailable as failure:
                 if seen.fingerprint is None:
                     # What the store may still show under this key could not be hidden.
-                    raise ServiceUnavailable(str(failure)) from failure
+                    raise store_is_down(mount.config.path, failure) from failure
                 fingerprint = seen.fingerprint
             if attempt(fingerprint, seen, held):
                 return

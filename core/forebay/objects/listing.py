@@ -20,11 +20,11 @@ import msgspec
 
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Intent, Record, Whiteout, decode, encode
-from forebay.errors import NotFound, ServiceUnavailable, StorageError, Unavailable
+from forebay.errors import NotFound, StorageError, Unavailable
 from forebay.objects.intents import live
 from forebay.objects.mounts import Mount, Mounts
 from forebay.objects.scans import Scans
-from forebay.objects.shared import Shared, derived_etag, log
+from forebay.objects.shared import Shared, derived_etag, log, store_is_down
 from forebay.objects.sync import look, marker_digest
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.types import CommonPrefix, ObjectInfo, PersistState
@@ -148,7 +148,7 @@ class Listings:
                 try:
                     pending += itertools.islice(under, size - len(pending))
                 except Unavailable as failure:
-                    raise ServiceUnavailable(str(failure)) from failure
+                    raise store_is_down(f"/{query.bucket.name}", failure) from failure
                 more_under = len(pending) >= size
                 horizons = [pending[-1][0]] if more_under else []
                 if more_flying:

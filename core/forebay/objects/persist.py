@@ -29,7 +29,7 @@ from forebay.events import ObjectPersisted, PersistFailed, SyncConflict
 from forebay.objects import intents
 from forebay.objects.mounts import Mount
 from forebay.objects.read import OpenObject, Reads
-from forebay.objects.shared import Shared, log, now_ms
+from forebay.objects.shared import Shared, check_stored, log, now_ms
 from forebay.objects.write import UNCONDITIONAL, Writes
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.types import Attributes, ObjectInfo, PersistState
@@ -186,8 +186,7 @@ class Persist:
                     size=record.size,
                     attributes=attributes,
                 )
-            if info.size != record.size or _other_md5(info.etag, record.etag):
-                raise StorageError("the under store holds other bytes than it was given")
+            check_stored(info, record.size)
             self._commit(bucket, key, job, taken[0], info, local=mount.local_files)
         except BaseException:
             if taken:
@@ -348,11 +347,6 @@ def requeue(shared: Shared, owner: int) -> None:
                 catalog.put_job(tx, bucket_id, key, msgspec.structs.replace(job, owner=0, due=now))
 
     shared.catalog.write(change)
-
-
-def _other_md5(one: str | None, other: str) -> bool:
-    """Tell whether two ETags are MD5s, which those of multipart uploads are not, and differ."""
-    return one is not None and "-" not in one and "-" not in other and one != other
 
 
 def _changed_outside(mount: Mount, under_key: str, record: Record) -> bool:

@@ -29,7 +29,7 @@ from forebay.errors import (
 )
 from forebay.objects.intents import live
 from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared, log, now_ms
+from forebay.objects.shared import Shared, log, now_ms, store_is_down
 from forebay.objects.sync import TRIES, fresh, look
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.stores.pages import PageReader
@@ -233,7 +233,7 @@ class Reads:
                 if believed is None:
                     raise NoSuchKey(Key=key) from None
             except Unavailable as failure:
-                raise ServiceUnavailable(str(failure)) from failure
+                raise store_is_down(mount.config.path, failure) from failure
             else:
                 if believed is not None and opened.cache == "HIT":
                     # Asked about just now; or its age has run out, and the store is down.

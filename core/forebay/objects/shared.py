@@ -14,16 +14,18 @@ from forebay.cache.fetch import Fetches
 from forebay.catalog.catalog import Catalog
 from forebay.catalog.records import Bucket, Intent
 from forebay.config import Config
-from forebay.errors import KeyTooLongError
+from forebay.errors import KeyTooLongError, ServiceUnavailable, StorageError
 from forebay.events import Event
 from forebay.objects.absences import Absences
 from forebay.objects.mounts import Mounts
 from forebay.objects.owners import Owner
 from forebay.plugins import Hooks
+from forebay.types import ObjectInfo
 
 log = logging.getLogger("forebay.objects")
 
 KEY_LIMIT = 1024
+MD5_OF_NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True)
@@ -72,6 +74,25 @@ def now_ms() -> int:
 def derived_etag(fingerprint: str) -> str:
     """Make an ETag for an object whose MD5 is unknown; the dash keeps it from looking like one."""
     return hashlib.md5(fingerprint.encode(), usedforsecurity=False).hexdigest() + "-1"
+
+
+def check_stored(info: ObjectInfo, size: int) -> None:
+    """Raise StorageError when an under store says that it holds something else than it was given.
+
+    Of its ETag only that of nothing counts: where a store encrypts with keys of its own
+    (SSE-KMS), the others are no MD5s and look like them.
+    """
+    if info.size != size or (size and info.etag == MD5_OF_NOTHING):
+        raise StorageError(
+            f"the under store says that it holds {info.size if info.size != size else 0} bytes"
+            f" of {info.key!r} and was given {size}"
+        )
+
+
+def store_is_down(where: str, failure: Exception) -> ServiceUnavailable:
+    """Make what a client is told of a store that is down; the log is told why."""
+    log.warning("the under store of %s is down: %s", where, failure)
+    return ServiceUnavailable(f"the under store of {where} is down")
 
 
 def check_key(key: str) -> None:

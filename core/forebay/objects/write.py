@@ -22,7 +22,14 @@ from forebay.errors import (
 from forebay.events import ObjectWritten
 from forebay.objects import intents
 from forebay.objects.mounts import Mount
-from forebay.objects.shared import Shared, check_key, log, now_ms
+from forebay.objects.shared import (
+    Shared,
+    check_key,
+    check_stored,
+    log,
+    now_ms,
+    store_is_down,
+)
 from forebay.objects.sync import TRIES, look
 from forebay.stores.metadata import Transaction
 from forebay.streams import BLOCK, Body, Reader
@@ -360,12 +367,13 @@ class Writes:
             )
             if not taken:
                 raise StorageError(f"{mount.config.under} published without reading to the end")
+            check_stored(info, tee.size)
         except BaseException as failure:
             tee.abort()
             if taken:
                 self.settle_later(bucket, key, taken[0])
             if isinstance(failure, Unavailable):
-                raise ServiceUnavailable(str(failure)) from failure
+                raise store_is_down(mount.config.path, failure) from failure
             raise
         return self._commit_through(bucket, key, mount, taken[0], info, tee, refs, finish)
 

@@ -24,6 +24,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import build_http_date
 
+from forebay.errors import StorageError
 from forebay.lanes import Lanes
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ class Task(WSGITask):  # type: ignore[misc]
     @property
     def _bodiless(self) -> bool:
         return self.status[:1] == "1" or self.status[:3] in ("204", "304")
+
+    def service(self) -> None:
+        """Answer; an object that fails under an answer which has begun cuts the connection."""
+        try:
+            super().service()
+        except StorageError as error:
+            if not self.wrote_header:
+                raise
+            log.warning("%r was cut off: %s", self.request.path, error)
+            self.close_on_finish = True
 
     def get_environment(self) -> dict[str, Any]:
         """Give the WSGI environment, and in it the header fields that WSGI has no name for."""

@@ -17,6 +17,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import Task as StockTask
 from waitress.task import ThreadedTaskDispatcher
 
+from forebay.errors import SourceChanged
 from forebay.lanes import Lanes
 from forebay.server import waitress as waitress_module
 from forebay.server.listeners import bind
@@ -25,6 +26,11 @@ from forebay.server.waitress import LARGE, Server, View, connection_limit, make_
 BLOCKS = [
     bytes([n]) * size for n, size in enumerate((10, LARGE, LARGE - 1, 5 * LARGE, 3, 9 * LARGE))
 ]
+
+
+def changed():
+    yield b"abc"
+    raise SourceChanged("the object changed")
 
 
 class Site:
@@ -53,6 +59,10 @@ class Site:
         if path == "/short":
             start_response("200 OK", [("Content-Length", "10")])
             return [b"abc"]
+        if path.startswith("/changed"):
+            framing = [("Content-Length", "10")] if path == "/changed" else []
+            start_response("200 OK", framing)
+            return changed()
         if path == "/wait":
             self.entered.set()
             assert self.go_on.wait(10)
@@ -196,6 +206,16 @@ def test_a_body_shorter_than_announced_cuts_the_connection(server, caplog):
         with pytest.raises(http.client.IncompleteRead):
             connection.getresponse().read()
     assert "too few bytes" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/changed", "/changed/chunked"])
+def test_an_object_that_changes_under_its_answer_cuts_the_connection(server, caplog, path):
+    with connected(server) as connection:
+        connection.request("GET", path)
+        with pytest.raises(http.client.IncompleteRead):
+            connection.getresponse().read()
+    assert [r.levelname for r in caplog.records if "the object changed" in r.message] == ["WARNING"]
+    assert "Traceback" not in caplog.text
 
 
 def test_the_application_sees_the_raw_request_target(server, site):
