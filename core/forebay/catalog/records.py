@@ -97,7 +97,8 @@ class Intent(Row, frozen=True):
 
     `owner` is the process; when it is dead, whoever meets the intent asks the under store
     what happened. `record` is what a put is going to commit, None for a delete. `before` is
-    the fingerprint the under store showed when the intent was taken.
+    the fingerprint the under store showed when the intent was taken. `failed` says that the
+    owner has given up: whoever meets it may settle it, although the owner lives.
     """
 
     seq: int
@@ -105,6 +106,7 @@ class Intent(Row, frozen=True):
     bucket: str
     record: Record | None = None
     before: str | None = None
+    failed: bool = False
 
 
 class Whiteout(Row, frozen=True):

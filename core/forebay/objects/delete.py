@@ -46,6 +46,9 @@ class Deletes:
         delete_type = self.delete_type(mount, key, requested)
         conditions = WriteConditions(if_match=if_match)
         current = look(shared, bucket, key, certain=True)
+        if current is None and intents.clear(shared, bucket, key):
+            # A write that failed might have been published after all.
+            current = look(shared, bucket, key, certain=True)
         intents.check_conditions(conditions, current)
         if current is None:
             # A write of the key may be under way; what it will leave is later than this delete.
@@ -103,7 +106,11 @@ class Deletes:
         try:
             mount.store.delete(mount.under_key(bucket.name, key))
         except StorageError as failure:
-            shared.catalog.write(lambda tx: intents.drop(tx, bucket.id, key, intent))
+            try:
+                shared.catalog.write(lambda tx: intents.drop(tx, bucket.id, key, intent))
+            except StorageError:
+                intents.leave(shared, bucket, key, intent)
+                raise
             if isinstance(failure, Unavailable):
                 raise store_is_down(mount.config.path, failure) from failure
             raise
@@ -118,7 +125,7 @@ class Deletes:
         try:
             shared.catalog.write(commit, durable=shared.sync_writes)
         except BaseException:
-            shared.unsettled.append((bucket, key, intent))
+            intents.leave(shared, bucket, key, intent)
             raise
 
     def _hide(self, bucket: Bucket, key: str, mount: Mount, conditions: WriteConditions) -> None:

@@ -208,7 +208,7 @@ class Housekeeping:
             except ForebayError as failure:
                 log.debug("%s/%s is still held: %s", bucket.name, key, failure)
                 continue
-            self._shared.unsettled.remove(waiting)
+            intents.forget(self._shared, bucket, key, intent)
 
     # --- the trash -------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ and whoever meets it asks the under store what happened.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -20,10 +21,13 @@ from forebay.catalog.records import Bucket, Intent, Record, SegmentRef, Trash, e
 from forebay.errors import (
     ConditionalRequestConflict,
     ConditionFailed,
+    ForebayError,
     NoSuchKey,
     NotFound,
+    ServiceUnavailable,
     SlowDown,
     StorageError,
+    Unavailable,
 )
 from forebay.objects.mounts import Mount
 from forebay.objects.shared import Shared, log, now_ms
@@ -104,7 +108,8 @@ def take(
 
     `prepare` is run inside the transaction with the new seq and the current record; it may
     check more and gives the record that is going to be committed (None for a delete). Raises
-    ConditionFailed, ConditionalRequestConflict, NoSuchBucket, SlowDown.
+    ConditionFailed, ConditionalRequestConflict, NoSuchBucket, SlowDown, and ServiceUnavailable
+    at once when a failed write stands before us whose under store does not answer.
     """
     # Where every look asks the store, its fingerprint tells after a power cut what happened.
     durable = mount.config.metadata_sync != 0.0
@@ -129,13 +134,68 @@ def take(
         intent, taken = shared.catalog.write(attempt, durable=durable)
         if taken:
             return intent
-        if not shared.owner.alive(intent.owner):
-            settle(shared, bucket, key, intent)
+        if abandoned(shared, intent):
+            settle_or_refuse(shared, bucket, key, intent)
         elif time.monotonic() > end:
             raise SlowDown("another write of the same key does not come to an end")
         else:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+
+def leave(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
+    """Give up an intent of ours that could not be ended, for every process to see.
+
+    Whoever meets it settles it, or else our housekeeping. Never raises: what the catalog
+    cannot take is known to this process, and ends with it.
+    """
+    shared.unsettled.append((bucket, key, intent))
+
+    def mark(tx: Transaction) -> None:
+        current = catalog.get_intent(tx, bucket.id, key)
+        if current is not None and current.seq == intent.seq:
+            failed = msgspec.structs.replace(current, failed=True)
+            tx.put(keys.intent_row(bucket.id, key), encode(failed))
+
+    try:
+        shared.catalog.write(mark, durable=False)
+    except ForebayError as failure:
+        log.warning("%s/%s is not marked as held: %s", bucket.name, key, failure)
+
+
+def forget(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
+    """Strike a settled intent off the list of what housekeeping asks for again."""
+    # Housekeeping and whoever gave the intent up may both have settled it.
+    with contextlib.suppress(ValueError):
+        shared.unsettled.remove((bucket, key, intent))
+
+
+def abandoned(shared: Shared, intent: Intent) -> bool:
+    """Tell whether nobody works on an intent any more: its owner died or gave it up."""
+    if intent.failed or not shared.owner.alive(intent.owner):
+        return True
+    return any(ours.seq == intent.seq for _, _, ours in list(shared.unsettled))
+
+
+def clear(shared: Shared, bucket: Bucket, key: str) -> bool:
+    """Settle what an abandoned write left of a key; tell whether there was any.
+
+    Raises ServiceUnavailable while its under store does not answer.
+    """
+    intent = shared.catalog.read(lambda s: catalog.get_intent(s, bucket.id, key))
+    if intent is None or not abandoned(shared, intent):
+        return False
+    settle_or_refuse(shared, bucket, key, intent)
+    return True
+
+
+def settle_or_refuse(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
+    """Settle an abandoned intent; raises ServiceUnavailable, naming the mount that is down."""
+    try:
+        settle(shared, bucket, key, intent)
+    except Unavailable as failure:
+        path = shared.mounts.find(bucket.name, key).config.path
+        raise ServiceUnavailable(f"the under store of {path} is down") from failure
 
 
 def live(record: Record | None, mount: Mount) -> Record | None:

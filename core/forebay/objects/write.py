@@ -435,11 +435,14 @@ class Writes:
 
     def settle_later(self, bucket: Bucket, key: str, intent: Intent) -> None:
         """Clear the intent of a write that failed; what cannot be cleared now is retried."""
+        # First, so that nobody waits for us while the store makes us wait.
+        intents.leave(self._shared, bucket, key, intent)
         try:
             intents.settle(self._shared, bucket, key, intent)
         except ForebayError as failure:
             log.warning("%s/%s stays held until its store answers: %s", bucket.name, key, failure)
-            self._shared.unsettled.append((bucket, key, intent))
+            return
+        intents.forget(self._shared, bucket, key, intent)
 
     # --- tags ------------------------------------------------------------------------
 

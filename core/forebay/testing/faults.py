@@ -99,6 +99,35 @@ class FailingUnderStore(Around):
         return info
 
 
+class SilentUnderStore(Around):
+    """Answers nothing while `down`: a put reads its whole body first, as over a network."""
+
+    down = False
+
+    def put(self, key: str, /, body: Reader, **options: Any) -> ObjectInfo:
+        """Put, or fail with nothing published."""
+        while self.down:
+            if not body.read(1 << 20):
+                raise Unavailable("no answer")
+        info: ObjectInfo = self.inner.put(key, body, **options)
+        return info
+
+    def head(self, key: str, /) -> ObjectInfo:
+        """Look, or fail."""
+        self._ask()
+        info: ObjectInfo = self.inner.head(key)
+        return info
+
+    def delete(self, key: str, /) -> None:
+        """Delete, or fail with nothing deleted."""
+        self._ask()
+        self.inner.delete(key)
+
+    def _ask(self) -> None:
+        if self.down:
+            raise Unavailable("no answer")
+
+
 class _Breaking:
     """A body that breaks off when half of it, or all that is left, was given."""
 

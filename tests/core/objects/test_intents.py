@@ -1,5 +1,6 @@
 import hashlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,18 +9,20 @@ from hypothesis import strategies as st
 
 from forebay.catalog import keys
 from forebay.catalog.records import Record, Whiteout, encode
+from forebay.config import MountConfig
 from forebay.errors import (
     BodyError,
     ConditionalRequestConflict,
     ConditionFailed,
     NoSuchKey,
+    ServiceUnavailable,
     SlowDown,
     StorageError,
 )
 from forebay.objects import intents
 from forebay.objects.intents import Gate, check_conditions
 from forebay.streams import BytesReader, ChunksReader
-from forebay.testing.faults import HangingUnderStore, UnderStoreLayer
+from forebay.testing.faults import HangingUnderStore, SilentUnderStore, UnderStoreLayer
 from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, DeleteType, PersistState, WriteConditions, WriteType
 
@@ -295,6 +298,89 @@ def test_an_unconditional_write_gives_up_in_the_end(open_forebay, monkeypatch):
         hanging.release.set()
         writing.result(10)
         assert hanging.opened.get("key") == b"slow"
+
+
+# --- writes that failed -----------------------------------------------------------------
+
+
+class Silent:
+    """Forebays of one namespace whose mount ``/bucket/q`` can go silent."""
+
+    def __init__(self, open_forebay, tmp_path):
+        self._open = open_forebay
+        (tmp_path / "q").mkdir()
+        self._mount = MountConfig("/bucket/q", (tmp_path / "q").as_uri())
+        self._root = MountConfig("/", (tmp_path / "root").as_uri())
+        self._stores = []
+
+    def open(self):
+        layer = UnderStoreLayer(SilentUnderStore)
+        mounts = {"/": self._root, "/bucket/q": self._mount}
+        opened = self._open(plugins=[layer], mounts=mounts)
+        self._stores.append(layer.stores[1])
+        return opened
+
+    def down(self, down):
+        for store in self._stores:
+            store.down = down
+
+
+def refused_at_once(work):
+    began = time.monotonic()
+    with pytest.raises(ServiceUnavailable, match="the under store of /bucket/q is down"):
+        work()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("root", ["file"], indirect=True)
+@pytest.mark.parametrize("there", [True, False], ids=["over an object", "new"])
+@pytest.mark.parametrize("who", ["same process", "another process"])
+def test_a_held_key_refuses_at_once_while_its_store_is_down(open_forebay, tmp_path, who, there):
+    silent = Silent(open_forebay, tmp_path)
+    opened = silent.open()
+    if there:
+        opened.put("q/key", b"old", WriteType.THROUGH)
+    other = opened if who == "same process" else silent.open()
+    silent.down(True)
+    with pytest.raises(ServiceUnavailable):
+        opened.put("q/key", b"new", WriteType.THROUGH)
+    assert len(opened.held(keys.INTENTS)) == 1
+    refused_at_once(lambda: other.put("q/key", b"newer", WriteType.CACHE_THROUGH))
+    refused_at_once(lambda: other.forebay.deletes.delete(other.bucket, "q/key"))
+    other.put("healthy", b"x", WriteType.THROUGH)
+    silent.down(False)
+    other.put("q/key", b"newest", WriteType.THROUGH)
+    assert other.get("q/key") == b"newest"
+    other.forebay.deletes.delete(other.bucket, "q/key")
+    assert other.get("q/key") is None
+    assert opened.leavings() == {}
+
+
+@pytest.mark.parametrize("root", ["file"], indirect=True)
+def test_a_delete_takes_what_a_failed_write_published_after_all(open_forebay, opened):
+    intent = take(opened, b"new")
+    publish(opened, b"new")
+    intents.leave(opened.forebay._shared, opened.bucket, "key", intent)
+    other = open_forebay()
+    other.forebay.deletes.delete(other.bucket, "key")
+    assert opened.leavings() == {}
+    assert opened.get("key") is None
+    assert opened.listed() == {}
+
+
+def test_an_intent_that_the_catalog_cannot_mark_is_known_to_its_own_process(opened, monkeypatch):
+    shared = opened.forebay._shared
+    intent = take(opened, b"new")
+
+    def fail(*args, **options):
+        raise StorageError("the catalog is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.catalog, "write", fail)
+        intents.leave(shared, opened.bucket, "key", intent)
+    opened.put("key", b"newest", WriteType.THROUGH)
+    assert opened.get("key") == b"newest"
+    assert opened.leavings() == {}
 
 
 # --- dead owners ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from forebay.errors import (
     InvalidKey,
     NotFound,
     PermissionDenied,
+    ServiceUnavailable,
     SlowDown,
     StorageError,
     Unavailable,
@@ -16,7 +17,7 @@ from forebay.events import ObjectPersisted, PersistFailed
 from forebay.hookspecs import hookimpl
 from forebay.objects import persist
 from forebay.objects.uploads import CompletedPart
-from forebay.testing.faults import FailNth, HangingUnderStore, UnderStoreLayer
+from forebay.testing.faults import FailNth, HangingUnderStore, SilentUnderStore, UnderStoreLayer
 from forebay.testing.opened import Content, content_of
 from forebay.types import Attributes, DeleteType, PersistState, WriteType
 
@@ -292,6 +293,37 @@ def test_the_workers_do_what_is_written(open_forebay):
     assert opened.forebay.persist.drain(20)
     assert all(in_store(opened, str(number)) == b"x" for number in range(20))
     assert in_store(opened, "before") == b"x"
+
+
+def test_held_keys_of_a_mount_that_is_down_delay_no_other_mount(open_forebay):
+    layer, listener = UnderStoreLayer(SilentUnderStore), Listener()
+    mounts = {
+        "/": MountConfig("/", "memory://root"),
+        "/bucket/q": MountConfig("/bucket/q", "memory://q"),
+    }
+    opened = open_forebay(plugins=[layer, listener], mounts=mounts)
+    layer.stores[1].down = True
+    for number in range(12):
+        with pytest.raises(ServiceUnavailable):
+            opened.put(f"q/{number}", b"held", WriteType.THROUGH)
+        opened.put(f"q/{number}", b"later", ASYNC)
+        assert opened.forebay.persist.run_one()
+    failed = [event for event in listener.events if isinstance(event, PersistFailed)]
+    assert len(failed) == 12
+    assert {event.reason for event in failed} == {
+        "ServiceUnavailable: the under store of /bucket/q is down"
+    }
+    opened.forebay.start()
+    began = time.monotonic()
+    opened.put("healthy", b"x", ASYNC)
+    while in_store(opened, "healthy") is None:
+        assert time.monotonic() - began < 5
+        time.sleep(0.01)
+    layer.stores[1].down = False
+    assert opened.forebay.persist.drain(20)
+    assert all(opened.get(f"q/{number}") == b"later" for number in range(12))
+    with layer.stores[1].open("0") as reader:
+        assert reader.read(100) == b"later"
 
 
 def test_a_drain_gives_up_when_its_time_is_over(opened):
