@@ -70,6 +70,19 @@ def show_size(size: int) -> str:
     return str(size)
 
 
+def round_size(size: float) -> str:
+    """Give a size in the unit people would choose, rounded.
+
+    >>> round_size(0), round_size(1023), round_size(1536), round_size(5 << 40)
+    ('0 B', '1023 B', '1.5 KiB', '5.0 TiB')
+    """
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = 0
+    while size >= 1023.95 and power < len(units) - 1:
+        size, power = size / 1024, power + 1
+    return f"{size:.0f} B" if not power else f"{size:.1f} {units[power]}"
+
+
 def show_time(seconds: float) -> str:
     """Give a time in the largest unit that keeps it whole; `parse_time` reads it back.
 

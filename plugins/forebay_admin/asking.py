@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from forebay.errors import ConfigurationError, ForebayError
 from forebay_admin.client import find_server
+from forebay_admin.drawing import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,6 +40,9 @@ _OPTIONS = (
 )
 
 
+_NAMES = ("url", "config", "storage")
+"""Options that name a server, each for itself."""
+
 TYPED_WRONG = ("InvalidArgument", "ConfigurationError")
 """Errors of the server that only other words can mend."""
 
@@ -47,7 +52,8 @@ class Refused(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the reason to standard error."""
-        click.echo(f"forebay: {self.message}", err=True)
+        for line in f"forebay: {self.message}".split("\n"):
+            click.echo(visible(line), err=True)
 
 
 class Mistyped(Refused):
@@ -65,7 +71,8 @@ def asks(command: F) -> F:
         **rest: Any,
     ) -> Any:  # fmt: skip
         try:
-            return command(server=find_server(url, token, config, storage), **rest)
+            chosen = _choose(url=url, token=token, config=config, storage=storage)
+            return command(server=find_server(**chosen), **rest)
         except ConfigurationError as error:
             raise Mistyped(str(error)) from error
         except ForebayError as error:
@@ -76,6 +83,27 @@ def asks(command: F) -> F:
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]  # click keeps the shape of what it decorates
+
+
+def _choose(**given: str | None) -> dict[str, str | None]:
+    """Leave out what the environment says where the command line names another server.
+
+    Raises Mistyped where the command line names two.
+    """
+    context = click.get_current_context()
+    typed = {
+        name
+        for name, value in given.items()
+        if value and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    named = [f"--{'server' if name == 'url' else name}" for name in _NAMES if name in typed]
+    if len(named) > 1:
+        raise Mistyped(f"{' and '.join(named)} each name a server: give one of them")
+    if typed & {"config", "storage"}:
+        # The token of the environment belongs to the server of the environment.
+        others = {"url", "config", "storage"} | ({"token"} if given["url"] else set())
+        given |= dict.fromkeys(others - typed)
+    return given
 
 
 def print_json(answer: object) -> None:

@@ -8,7 +8,6 @@ from typing import Any, TextIO
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,7 +19,7 @@ from rich.progress import (
 
 from forebay_admin.asking import Mistyped, Refused, asks, print_json
 from forebay_admin.client import Server
-from forebay_admin.drawing import age, console, share, size, table, when
+from forebay_admin.drawing import age, console, escape, share, size, table, visible, when
 
 PAUSE = 0.5
 """Seconds between two looks at a job."""
@@ -86,7 +85,7 @@ def load(
         else:
             click.echo(_told(job))
             for failure in failures:
-                click.echo(f"  {failure['path']}: {failure['reason']}", err=True)
+                click.echo(visible(f"  {failure['path']}: {failure['reason']}"), err=True)
         if job["failed"] or job["state"] != "DONE":
             raise Refused(_why(job))
     elif as_json:
@@ -160,7 +159,7 @@ def free(server: Server, as_json: bool, path: str) -> None:
     if total["kept"]:
         click.echo(
             f"kept {total['kept']} objects ({size(total['kept_size'])}) that no under store has "
-            f"yet, like {first_kept}; `forebay persist` moves them"
+            f"yet, like {visible(first_kept)}; `forebay persist` moves them"
         )
     return None
 
@@ -250,15 +249,19 @@ def _bar(server: Server, load_id: int, err: Console) -> Any:
 
 def _lines(server: Server, load_id: int, err: Console) -> Any:
     begun = last = time.monotonic()
+    told = ""
     at_first: list[int] = []
 
     def draw(job: Any) -> None:
-        nonlocal last
+        nonlocal last, told
         now = time.monotonic()
         at_first.append(job["size"])
         if now < last + LINE_EVERY:
             return
-        last = now
+        done = f"{_objects(job)} {job['size']} {job['failed']} {job['reason']}"
+        if done == told:
+            return
+        last, told = now, done
         rate = (job["size"] - at_first[0]) / (now - begun)
         left = (job["total_size"] - job["size"]) / rate if rate and job["total_size"] else 0
         line = f"load {load_id}: {_objects(job)}, {size(job['size'])}, {size(rate)}/s"

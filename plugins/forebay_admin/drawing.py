@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rich import markup
 from rich.console import Console
 from rich.table import Table
+
+from forebay.units import round_size
 
 WIDE = 200
 """Columns of a table that goes into a file or a pipe, where nothing is cut off."""
@@ -17,6 +20,9 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=max(WIDE, out.width))
 
 
+size = round_size
+
+
 def table(*titles: str, right: tuple[str, ...] = ()) -> Table:
     """Make a table without lines; columns named in `right` are numbers."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
@@ -25,17 +31,18 @@ def table(*titles: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def size(count: float) -> str:
-    """Give bytes in the unit people would choose.
+def visible(text: str) -> str:
+    r"""Give a text of somebody else with all that moves a terminal written out.
 
-    >>> size(0), size(1023), size(1536), size(5 << 40)
-    ('0 B', '1023 B', '1.5 KiB', '5.0 TiB')
+    >>> visible("día\x1b[2J\n")
+    'día\\x1b[2J\\n'
     """
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    power = 0
-    while count >= 1023.95 and power < len(units) - 1:
-        count, power = count / 1024, power + 1
-    return f"{count:.0f} B" if not power else f"{count:.1f} {units[power]}"
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def escape(text: str) -> str:
+    """Give a text of somebody else so that rich and the terminal show it, and do nothing else."""
+    return markup.escape(visible(text))
 
 
 def age(seconds: float) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from forebay_admin.asking import asks, print_json
 from forebay_admin.client import Server
-from forebay_admin.drawing import console, share, size, table, when
+from forebay_admin.drawing import console, escape, share, size, table, when
 from forebay_admin.looking import PLACES
 
 WHY = {
@@ -114,8 +113,14 @@ def _counts(tally: dict[str, int]) -> Iterator[str]:
         yield str(tally[name])
 
 
-def _cost(cost: dict[str, int], stat: dict[str, Any]) -> str:
+def _cost(cost: dict[str, Any], stat: dict[str, Any]) -> str:
     """Say what a read of the whole object would ask of the under store."""
+    if cost["left_alone"] and (cost["looks"] or cost["requests"]):
+        needs = "would ask the under store first whether it changed"
+        if not cost["looks"]:
+            needs = f"needs {size(cost['size'])} of the under store"
+        then = "the cache's copy is sent, STALE" if cost["stale"] else "it is refused (503)"
+        return f"{needs}, which is left alone just now: {then}; {escape(cost['left_alone'])}"
     asked = "asks the under store first whether it changed, then " if cost["looks"] else ""
     if stat["held"]["place"] == "file":
         return "sends the file of the under store itself"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from forebay.units import parse_time
 from forebay_admin.asking import Mistyped, asks, print_json
 from forebay_admin.client import Server
-from forebay_admin.drawing import age, console, size, table
+from forebay_admin.drawing import age, console, escape, size, table, visible
 
 
 @click.command(
@@ -32,7 +31,7 @@ def pin(server: Server, as_json: bool, path: str) -> None:
     answer = server.post("pin", path=path)
     if as_json:
         return print_json(answer)
-    click.echo(f"pinned {answer['path']}: {_covers(answer)}")
+    click.echo(f"pinned {visible(answer['path'])}: {_covers(answer)}")
     return None
 
 
@@ -51,7 +50,7 @@ def unpin(server: Server, as_json: bool, path: str) -> None:
     answer = server.post("unpin", path=path)
     if as_json:
         return print_json(answer)
-    click.echo(f"unpinned {answer['path']}")
+    click.echo(f"unpinned {visible(answer['path'])}")
     return None
 
 
@@ -88,12 +87,12 @@ def ttl(server: Server, as_json: bool, path: str, time: str, action: str) -> Non
     if as_json:
         return print_json(answer)
     if not answer["ttl"]:
-        click.echo(f"objects of {answer['path']} live for ever")
+        click.echo(f"objects of {visible(answer['path'])} live for ever")
     else:
         done = "freed" if answer["action"] == "free" else "deleted"
         click.echo(
-            f"objects of {answer['path']} are {done} when they are {age(answer['ttl'])} old: "
-            f"{_covers(answer)}"
+            f"objects of {visible(answer['path'])} are {done} when they are "
+            f"{age(answer['ttl'])} old: {_covers(answer)}"
         )
     return None
 

@@ -6,12 +6,11 @@ import json
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Table
 
 from forebay_admin.asking import asks, print_json
 from forebay_admin.client import Server
-from forebay_admin.drawing import age, console, share, size, table, when
+from forebay_admin.drawing import age, console, escape, share, size, table, when
 
 RUN = 1000
 """Entries that are asked for at once."""

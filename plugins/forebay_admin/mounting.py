@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from forebay.units import parse_time, show_time
 from forebay_admin.asking import Mistyped, asks, print_json
 from forebay_admin.client import Refusal, Server
-from forebay_admin.drawing import console, table, when
+from forebay_admin.drawing import console, escape, table, when
 
 DRAINED_AT_ONCE = 15.0
 """Seconds that one request waits for what is being persisted."""

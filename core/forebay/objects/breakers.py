@@ -27,6 +27,10 @@ class OpenBreaker:
     since: int
     processes: int
 
+    def guards(self, under: str) -> bool:
+        """Tell whether it is a breaker of what a mount has under it."""
+        return _place(self.under) == _place(under)
+
 
 def note(shared: Shared, event: Event) -> None:
     """Write down that a breaker of this process opened or closed; never raises into a store."""

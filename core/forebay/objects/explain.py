@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from forebay import __version__
 from forebay.cache.cache import Cache
@@ -21,11 +22,11 @@ from forebay.objects.mounts import Mount
 from forebay.objects.pins import Pins
 from forebay.objects.scope import find_bucket, parse_object, parse_scope, path_of
 from forebay.objects.shared import Shared
-from forebay.objects.sync import look
+from forebay.objects.sync import fresh, known, look
 from forebay.objects.unpersisted import Unpersisted, Waiting, WaitingJob
 from forebay.settings import hide_password
 from forebay.stores.metadata import Snapshot
-from forebay.types import CommonPrefix, PageId, PersistState
+from forebay.types import CommonPrefix, PageId
 
 FAILING = 20
 """Failing persist jobs that the status names at most."""
@@ -112,11 +113,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What reading an object whole would ask of its under store now: requests, and bytes."""
+    """What reading an object whole would ask of its under store now: requests, and bytes.
+
+    `looks` is 1 when it would first ask whether the object changed. `left_alone` is why the
+    under store is not asked just now, "" when it is; with `stale` the read is answered all the
+    same, by what was known.
+    """
 
     looks: int
     requests: int
     size: int
+    left_alone: str = ""
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +198,11 @@ class Explain:
 
         Raises InvalidArgument, NoSuchBucket, NoSuchKey, ServiceUnavailable.
         """
-        shared = self._shared
         bucket_name, key = parse_object(path)
-        bucket, mount, record = self._look(bucket_name, key)
+        return self._stat(key, *self._look(bucket_name, key))
+
+    def _stat(self, key: str, bucket: Bucket, mount: Mount, record: Record) -> Stat:
+        shared = self._shared
 
         def read(snapshot: Snapshot) -> tuple[list[SegmentRef], Job | None]:
             job = catalog.get(snapshot, keys.job_row(bucket.id, key), Job)
@@ -232,23 +242,25 @@ class Explain:
         """Tell of every piece of an object where it is, and what reading it would cost.
 
         Gives up to `limit` pieces behind the one called `after` (``segment 3``, ``page 70``).
-        Raises as `stat`.
+        An object that is known is explained as it is known: a look would bring it up to date, and
+        hide what a read costs. Raises as `stat`.
         """
         shared, cache = self._shared, self._shared.cache
-        stat = self.stat(path)
-        _, mount, record = self._look(*parse_object(path))
+        bucket_name, key = parse_object(path)
+        bucket, mount, record = self._known(bucket_name, key) or self._look(bucket_name, key)
+        stat = self._stat(key, bucket, mount, record)
         refs = shared.catalog.read(lambda snapshot: catalog.segments(snapshot, record))
-        asks = mount.config.metadata_sync == 0.0 and record.state is PersistState.PERSISTED
-        looks = int(asks and not record.local)
+        looks = int(not fresh(mount, record) and not record.local)
         near = record.local or record.inline or not record.size
         pieces = [] if near else [*self._segments(refs), *self._pages(record)]
         whole = [one for one in pieces if one.kind == "segment"]
-        cost = Cost(looks, 0, 0)
+        alone = "" if record.local else self._left_alone(mount)
+        stale = bool(looks and alone and mount.config.metadata_sync)
+        cost = Cost(looks, 0, 0, alone, stale)
         if not near and not (whole and all(one.tiers for one in whole)):
             missing = [one for one in pieces if one.kind == "page" and not one.tiers]
-            cost = Cost(
-                looks, _runs(missing, cache.page_size), sum(one.stop - one.start for one in missing)
-            )
+            size = sum(one.stop - one.start for one in missing)
+            cost = Cost(looks, _runs(missing, cache.page_size), size, alone, stale and not missing)
         names = [f"{one.kind} {one.index}" for one in pieces]
         begin = names.index(after) + 1 if after in names else 0
         run = pieces[begin : begin + limit]
@@ -335,6 +347,21 @@ class Explain:
         if record is None:
             raise NoSuchKey(f"there is no object {path_of(bucket_name, key)}", Key=key)
         return bucket, self._shared.mounts.find(bucket_name, key), record
+
+    def _known(self, bucket_name: str, key: str) -> tuple[Bucket, Mount, Record] | None:
+        bucket = find_bucket(self._buckets, bucket_name)
+        mount = self._shared.mounts.find(bucket_name, key)
+        seen = self._shared.catalog.read(partial(known, bucket=bucket, key=key, mount=mount))
+        if seen.record is None or seen.intent is not None:
+            return None
+        return bucket, mount, seen.record
+
+    def _left_alone(self, mount: Mount) -> str:
+        """Say why an under store is not asked for reads just now; "" when it is."""
+        for one in open_breakers(self._shared):
+            if one.operations == "reads" and one.guards(mount.config.under):
+                return one.reason
+        return ""
 
     def _held(self, record: Record, refs: list[SegmentRef]) -> Held:
         """Look for the bytes of an object where a read would."""

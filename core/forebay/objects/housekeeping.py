@@ -206,7 +206,7 @@ class Housekeeping:
             try:
                 intents.settle(self._shared, bucket, key, intent)
             except ForebayError as failure:
-                log.debug("%s/%s is still held: %s", bucket.name, key, failure)
+                log.debug("%s/%r is still held: %s", bucket.name, key, failure)
                 continue
             intents.forget(self._shared, bucket, key, intent)
 

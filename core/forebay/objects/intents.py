@@ -292,7 +292,7 @@ def settle(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
         return True
 
     if shared.catalog.write(end):
-        log.info("recovered a write of %s/%s that was published", bucket.name, key)
+        log.info("recovered a write of %s/%r that was published", bucket.name, key)
 
 
 def _published(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -26,6 +28,7 @@ from forebay.catalog.records import (
 from forebay.config import MountConfig
 from forebay.errors import ConfigurationError, MountBusy, NotFound, StorageError
 from forebay.events import MountAdded, MountRemoved
+from forebay.objects.breakers import OpenBreaker, open_breakers
 from forebay.objects.mount_table import MountTable, Place, seen_by
 from forebay.objects.mounts import mount_points, split_path
 from forebay.objects.shared import Shared, log, now_ms
@@ -42,8 +45,8 @@ class MountState:
     """A mount as an operator sees it.
 
     `options` are shown with ``…`` in place of secrets. `reason` says why its under store is
-    not open, or has not answered since the start; "" when it has. `since` is when it came at
-    run time (ms since 1970), 0 for a configured one.
+    not open, has not answered since the start, or is left alone after failures; "" when it
+    answers. `since` is when it came at run time (ms since 1970), 0 for a configured one.
     """
 
     config: MountConfig
@@ -90,12 +93,18 @@ class Mounting:
 
     def list(self) -> list[MountState]:
         """Give every mount by path, as this process has it."""
-        return [self._state(place) for _, place in sorted(self._table.places().items())]
+        alone = open_breakers(self._shared)
+        return [self._state(place, alone) for _, place in sorted(self._table.places().items())]
 
-    def _state(self, place: Place) -> MountState:
+    def _state(self, place: Place, alone: Iterable[OpenBreaker]) -> MountState:
         reason = ""
         if place.opener is not None:
             reason = place.opener.silent if place.store else place.opener.reason
+        reason = reason or "; ".join(
+            f"{one.operations} are left alone: {one.reason}"
+            for one in alone
+            if one.guards(place.config.under)
+        )
         options = place.config.options
         if place.row is not None:
             # As they were asked for: references to secrets stay references.
@@ -126,6 +135,7 @@ class Mounting:
         config = self._table.read(path, dict(table), folder)
         if config.path in self._table.places():
             raise ConfigurationError(f"{config.path} is mounted already; unmount it first")
+        _check_directory(config)
         store = self._table.open(config)
         try:
             self._try_out(config, store)
@@ -283,6 +293,17 @@ class Mounting:
 
 class _Draining(MountBusy):
     """Only objects that are being persisted stand in the way."""
+
+
+def _check_directory(config: MountConfig) -> None:
+    """Refuse a directory that is not there: opening would make it, where a typing error says."""
+    parts = urlsplit(config.under)
+    directory = unquote(parts.path)
+    if parts.scheme == "file" and not os.path.isdir(directory):
+        raise ConfigurationError(
+            f"mounts.{config.path}.under: {directory} is no directory of the server's machine, or"
+            " none that it may read; make it first, or correct the path"
+        )
 
 
 def _json(path: str, table: Mapping[str, Any]) -> bytes:

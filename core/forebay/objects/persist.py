@@ -78,7 +78,7 @@ class Persist:
             self._forget(bucket, key, job)
         except Exception as failure:
             if not isinstance(failure, ForebayError):
-                log.exception("persisting %s/%s failed", bucket.name, key)
+                log.exception("persisting %s/%r failed", bucket.name, key)
             self._retry(bucket, key, job, failure)
         finally:
             self._at_work.discard((bucket.id, key))
@@ -289,7 +289,7 @@ class Persist:
             catalog.put_job(tx, bucket.id, key, waiting)
 
         self._shared.catalog.write(again, durable=False)
-        log.warning("persisting %s/%s failed (attempt %d): %s", bucket.name, key, attempts, reason)
+        log.warning("persisting %s/%r failed (attempt %d): %s", bucket.name, key, attempts, reason)
         self._shared.track(PersistFailed(bucket.name, key, attempts, reason, parked))
 
 

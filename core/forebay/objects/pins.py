@@ -20,6 +20,7 @@ from forebay.objects.scope import Scope, check_scope, parse_scope, walk
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.settings import nearest
 from forebay.stores.metadata import Snapshot, Transaction
+from forebay.units import round_size
 
 SHARE = 0.8
 """Share of the largest tier that pinned objects may take; the rest is for everybody."""
@@ -164,8 +165,8 @@ class Pins:
         size = self._shared.catalog.read(partial(_count, [*pinned, scope]))[1]
         if size > limit:
             raise InvalidRequest(
-                f"{scope} and what is pinned already are {size} bytes, more than {limit}, "
-                "80 % of the largest tier; pin less, or unpin something"
+                f"{scope} and what is pinned already are {round_size(size)}, more than "
+                f"{round_size(limit)}, 80 % of the largest tier; pin less, or unpin something"
             )
         return self._change(
             scope, lambda old: Rule(True, old.ttl, old.action, old.since or now_ms())

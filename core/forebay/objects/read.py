@@ -432,7 +432,7 @@ class Reads:
         try:
             look(self._shared, bucket, key, force=True)
         except ForebayError as failure:
-            log.info("%s/%s changed and cannot be looked at: %s", bucket.name, key, failure)
+            log.info("%s/%r changed and cannot be looked at: %s", bucket.name, key, failure)
 
 
 def _outdated(record: Record | None, believed: Record) -> bool:

@@ -50,7 +50,7 @@ def recover(shared: Shared) -> Recovered:
         except ForebayError as failure:
             # The intent stays; the next writer or reader of the key settles it.
             unsettled += 1
-            log.warning("%s/%s stays held until its store answers: %s", bucket.name, key, failure)
+            log.warning("%s/%r stays held until its store answers: %s", bucket.name, key, failure)
     return Recovered(owners, settled, unsettled)
 
 

@@ -316,7 +316,7 @@ class Uploads:
                 # A completion at the same time was faster and may have freed the parts.
                 if not self._gone(bucket, upload):
                     raise
-                log.debug("%s/%s was completed twice: %s", bucket.name, key, failure)
+                log.debug("%s/%r was completed twice: %s", bucket.name, key, failure)
         raise ServiceUnavailable("the parts change faster than they can be joined")
 
     def _gone(self, bucket: Bucket, seen: Upload) -> bool:

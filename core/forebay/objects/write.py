@@ -440,7 +440,7 @@ class Writes:
         try:
             intents.settle(self._shared, bucket, key, intent)
         except ForebayError as failure:
-            log.warning("%s/%s stays held until its store answers: %s", bucket.name, key, failure)
+            log.warning("%s/%r stays held until its store answers: %s", bucket.name, key, failure)
             return
         intents.forget(self._shared, bucket, key, intent)
 

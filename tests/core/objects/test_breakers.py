@@ -45,6 +45,20 @@ def test_a_breaker_is_told_while_it_is_open(opened, layer):
     assert [one[1] for one in found(opened)] == ["writes"]
 
 
+def test_a_mount_that_is_left_alone_is_not_reachable(opened, layer):
+    def state():
+        (mount,) = (one.shown() for one in opened.forebay.mounting.list())
+        return mount["reachable"], mount["reason"]
+
+    assert state() == (True, "")
+    layer.stores[0].tell(BreakerOpened("memory://elsewhere", "reads", "gone"))
+    assert state() == (True, "")
+    layer.stores[0].tell(BreakerOpened("memory://root", "writes", "it refuses"))
+    assert state() == (False, "writes are left alone: it refuses")
+    layer.stores[0].tell(BreakerClosed("memory://root", "writes"))
+    assert state() == (True, "")
+
+
 def test_what_is_not_mounted_any_more_is_not_told(opened, layer):
     layer.stores[0].tell(BreakerOpened("memory://elsewhere", "reads", "gone"))
     assert found(opened) == []

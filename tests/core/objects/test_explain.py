@@ -4,7 +4,10 @@ import pytest
 
 from forebay.config import CacheConfig, MountConfig, TierConfig
 from forebay.errors import InvalidArgument, NoSuchBucket, NoSuchKey, PermissionDenied
+from forebay.events import BreakerOpened
+from forebay.objects.breakers import note
 from forebay.objects.explain import Cost
+from forebay.objects.shared import now_ms
 from forebay.testing.faults import Around, UnderStoreLayer
 from forebay.testing.opened import content_of
 from forebay.types import PageId, WriteType
@@ -201,6 +204,28 @@ def test_the_cost_that_is_told_is_what_a_read_then_asks(counted, missing):
     counted.clean()
     after = counted.forebay.explain.explain("s3://bucket/key")
     assert (after.cost.requests, after.cost.size) == (0, 0)
+
+
+def test_what_ran_out_is_told_and_not_renewed(open_forebay, root, monkeypatch):
+    layer = UnderStoreLayer(Counted)
+    mounts = {"/": MountConfig("/", root, metadata_sync=60.0)}
+    opened = open_forebay(plugins=[layer], mounts=mounts)
+    opened.forebay.buckets.create("bucket", "tester")
+    opened.put("key", LARGE, WriteType.CACHE_THROUGH)
+    later = now_ms() + 61_000
+    monkeypatch.setattr("forebay.objects.sync.now_ms", lambda: later)
+    layer.stores[0].heads = 0
+    explain = opened.forebay.explain.explain
+    for _ in range(2):
+        assert explain("s3://bucket/key").cost == Cost(1, 0, 0)
+    assert layer.stores[0].heads == 0
+    note(opened.forebay._shared, BreakerOpened(root, "writes", "read-only"))
+    assert explain("s3://bucket/key").cost == Cost(1, 0, 0)
+    note(opened.forebay._shared, BreakerOpened(root, "reads", "it hangs"))
+    assert explain("s3://bucket/key").cost == Cost(1, 0, 0, "it hangs", stale=True)
+    opened.get("key")
+    assert layer.stores[0].heads == 1
+    assert explain("s3://bucket/key").cost == Cost(0, 0, 0, "it hangs")
 
 
 def test_no_look_is_told_where_none_is_made(open_forebay, root):

@@ -200,14 +200,14 @@ def test_a_process_that_died_is_not_waited_for(forebay, open_started, other):
         ("/raw", {"under": "o", "write_typ": "THROUGH"}, r"write_typ: unknown key.*write_type\?"),
         ("/raw", {"under": "o", "write_type": "THRU"}, r"did you mean THROUGH\?"),
         ("/raw", {"under": "fiel:///o"}, r"no plugin makes an under store.*file"),
-        ("/raw", {"under": "o", "options": {"colour": 1}}, "colour"),
+        ("/raw", {"under": ".", "options": {"colour": 1}}, "colour"),
         ("/raw", {"under": "o", "options": {"k": {"env": "NOT_SET_AT_ALL"}}}, "NOT_SET_AT_ALL"),
         ("/raw", {}, r"mounts\./raw\.under: must be given"),
         ("/raw", {"under": "o", "read_only": object()}, "read_only"),
         ("/", {"under": "o"}, "the root mount is part of the configuration"),
         ("/-/x", {"under": "o"}, "Forebay's own"),
         ("/a/../b", {"under": "o"}, "no empty name"),
-        ("/raw", {"under": "o", "plugin": "fsspek"}, "no plugin is called fsspek"),
+        ("/raw", {"under": ".", "plugin": "fsspek"}, "no plugin is called fsspek"),
     ],
 )
 def test_a_mount_is_held_to_the_rules_of_the_configuration(forebay, path, table, fault):
@@ -215,6 +215,16 @@ def test_a_mount_is_held_to_the_rules_of_the_configuration(forebay, path, table,
         forebay.mounting.mount(path, table)
     assert held(forebay, keys.MOUNTED) == []
     assert [mount.config.path for mount in forebay.mounts] == ["/"]
+
+
+def test_a_directory_that_is_not_there_is_not_made(forebay, tmp_path):
+    (tmp_path / "a file").write_bytes(b"")
+    for name in ("misspelt/deep", "a file"):
+        with pytest.raises(ConfigurationError, match="is no directory of the server's machine"):
+            forebay.mounting.mount("/raw", {"under": str(tmp_path / name)})
+    assert not (tmp_path / "misspelt").exists()
+    (tmp_path / "día 1").mkdir()
+    forebay.mounting.mount("/raw", {"under": str(tmp_path / "día 1")})
 
 
 def test_a_path_is_taken_once(forebay, other):

@@ -1,5 +1,6 @@
 """``forebay load``, ``loads`` and ``free`` against a running gateway."""
 
+import itertools
 import json
 import os
 import pty
@@ -10,10 +11,13 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from forebay.cli import main
 from forebay.config import MountConfig
 from forebay.testing.faults import UnderStoreLayer
 from forebay.types import WriteType
+from forebay_admin import bringing
 
 BODY = b"x" * 20_000
 
@@ -47,6 +51,21 @@ def test_load_brings_a_prefix_and_stat_tells_the_truth(operator, layer):
     assert len(layer.stores[0].opened) == 30
     rows = operator.run("loads").splitlines()
     assert [row.split()[1:4] for row in rows[1:]] == [["DONE", "100%", "30"]] * 2
+
+
+def test_without_a_terminal_a_line_is_printed_when_something_changed(operator, layer, monkeypatch):
+    monkeypatch.setattr(bringing, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(bringing, "PAUSE", 0.01)
+    layer.stores[0].pause = 0.3
+    environment = {"FOREBAY_SERVER": operator.server.url}
+    result = CliRunner().invoke(
+        main, ["load", "s3://lake", "--token", operator.server.token], env=environment
+    )
+    assert result.exit_code == 0
+    told = [line.split(",")[:2] for line in result.stderr.splitlines() if "objects," in line]
+    assert told[-1][1] == " 585.9 KiB"
+    assert 1 < len(told) <= 64
+    assert all(one != after for one, after in itertools.pairwise(told))
 
 
 def test_load_by_a_list_from_a_file(operator, tmp_path, layer):

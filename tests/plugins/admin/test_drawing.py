@@ -1,6 +1,7 @@
 import pytest
+from rich.text import Text
 
-from forebay_admin.drawing import age, share, size, table, when
+from forebay_admin.drawing import age, escape, share, size, table, visible, when
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,20 @@ def test_a_share_is_whole_only_when_it_is():
 
 def test_a_moment_is_in_utc():
     assert when(951_782_400_000) == "2000-02-29 00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("día/日本 [x]", "día/日本 [x]"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\nb\tc\x7f", "a\\nb\\tc\\x7f"),
+        ("\x9b2J\u202egnp", "\\x9b2J\\u202egnp"),
+    ],
+)
+def test_what_would_move_a_terminal_is_written_out(text, shown):
+    assert visible(text) == shown
+    assert Text.from_markup(escape(text)).plain == shown
 
 
 def test_numbers_stand_at_the_right():

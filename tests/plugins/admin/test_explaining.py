@@ -3,7 +3,10 @@
 import pytest
 
 from forebay.config import MountConfig
+from forebay.events import BreakerOpened
+from forebay.objects.breakers import note
 from forebay.types import PageId, WriteType
+from forebay_admin.explaining import _cost
 
 SIZE = 20 << 20
 
@@ -39,7 +42,42 @@ def test_explain_tells_the_truth_before_and_after_a_load(operator):
 def test_explain_as_json_has_every_piece(operator):
     answer = operator.json("explain", "/lake/key")
     assert [one["index"] for one in answer["pieces"]] == list(range(20))
-    assert answer["cost"] == {"looks": 1, "requests": 3, "size": SIZE}
+    assert answer["cost"] == {
+        "looks": 1,
+        "requests": 3,
+        "size": SIZE,
+        "left_alone": "",
+        "stale": False,
+    }
+
+
+def test_explain_tells_of_a_store_that_is_left_alone(operator, root):
+    note(operator.forebay._shared, BreakerOpened(root, "reads", "it\x1bhangs"))
+    said = operator.run("explain", "s3://lake/key")
+    assert "which is left alone just now: it is refused (503); it\\x1bhangs" in said
+    state = operator.run("mounts").splitlines()[1]
+    assert state.endswith("reads are left alone: it\\x1bhangs")
+
+
+@pytest.mark.parametrize(
+    ("looks", "requests", "stale", "says"),
+    [
+        (
+            1,
+            0,
+            True,
+            "changed, which is left alone just now: the cache's copy is sent, STALE; down",
+        ),
+        (1, 2, False, "changed, which is left alone just now: it is refused (503); down"),
+        (0, 2, False, "needs 7 B of the under store, which is left alone just now: it is refused"),
+        (0, 0, False, "needs nothing of the under store"),
+    ],
+)
+def test_a_read_without_the_store_is_told(looks, requests, stale, says):
+    cost = {
+        "looks": looks, "requests": requests, "size": 7, "left_alone": "down", "stale": stale
+    }  # fmt: skip
+    assert says in _cost(cost, {"held": {"place": "pages"}})
 
 
 def test_cache_counts_by_tier_and_mount(operator):

@@ -29,6 +29,14 @@ def put(s3, key, body, write_type):
     s3.meta.events.unregister("before-sign.s3.PutObject", add)
 
 
+def test_a_key_moves_no_terminal(operator, s3):
+    put(s3, "x/\x1b[2J\n", b"one", "CACHE_THROUGH")
+    for command in (["ls", "-r", "s3://lake/x"], ["stat", "s3://lake/x/\x1b[2J\n"]):
+        said = operator.run(*command)
+        assert "s3://lake/x/\\x1b[2J\\n" in said
+        assert "\x1b" not in said
+
+
 def test_stat_shows_an_object(operator):
     said = operator.run("stat", "s3://lake/a/one.bin")
     for word in ("2500000 (2.4 MiB)", "PERSISTED, written CACHE_THROUGH", "there lake/a/one.bin"):
