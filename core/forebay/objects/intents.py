@@ -160,7 +160,7 @@ def leave(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
     try:
         shared.catalog.write(mark, durable=False)
     except ForebayError as failure:
-        log.warning("%s/%s is not marked as held: %s", bucket.name, key, failure)
+        log.warning("%s/%r is not marked as held: %s", bucket.name, key, failure)
 
 
 def forget(shared: Shared, bucket: Bucket, key: str, intent: Intent) -> None:
