@@ -158,7 +158,7 @@ def command(operator, *arguments, stderr=subprocess.PIPE):
 
 def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
     watched = layer.stores[0]
-    watched.pause = 0.2
+    watched.pause = 1.5  # a slow machine must not be done before it is told to pause
     with command(operator, "load", "s3://lake") as loading:
         while len(watched.opened) < 8:
             assert loading.poll() is None
