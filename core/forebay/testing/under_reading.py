@@ -176,7 +176,10 @@ class ReadingTests(UnderStoreKit):
                     got += block
             except SourceChanged:
                 return
-        assert got == old
+        # Counted, since pytest's diff of megabytes takes for ever where CI is set.
+        assert (len(got), got.count(b"o")) == (len(old), len(old)), (
+            "not the version that was opened"
+        )
 
     def test_fileno_is_given_as_claimed(self, under: UnderStore) -> None:
         """Check the capability `local_files`: the object's file from byte 0, or NotSupported."""
