@@ -1,6 +1,8 @@
 """Fixtures only: a Forebay or a whole gateway over stores in memory or below `tmp_path`."""
 
-from contextlib import ExitStack
+import gc
+import os
+from contextlib import ExitStack, suppress
 
 import hypothesis
 import pytest
@@ -21,6 +23,12 @@ _AWS = {
 }
 
 
+def pytest_collection_finish():
+    """Let no collection of garbage walk over the tests themselves, a third of a second each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory):
     """Neither read nor write what belongs to the person who runs the tests."""
@@ -31,6 +39,20 @@ def _own_environment(tmp_path_factory):
             patch.setenv(name, value)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def open_files(tmp_path):
+    """Give what this process has open below `tmp_path`; what other tests left may come and go."""
+
+    def open_files():
+        found = []
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):
+                found.append(os.readlink(f"/proc/self/fd/{number}"))
+        return sorted(path for path in found if f"{path}/".startswith(f"{tmp_path}/"))
+
+    return open_files
 
 
 @pytest.fixture

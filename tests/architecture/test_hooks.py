@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def functions(folder):
                 yield path, node
 
 
+@cache
 def first_party():
     return {
         node.name
@@ -33,6 +35,7 @@ def first_party():
     }
 
 
+@cache
 def named_tests():
     # The kit's tests count: they run for every plugin that subclasses them.
     found = [*functions("tests"), *functions("core/forebay/testing")]

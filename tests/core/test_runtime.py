@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
@@ -25,13 +24,13 @@ def test_every_fault_of_the_mounts_is_told_at_once(make_config):
 
 
 @pytest.mark.parametrize("root", ["file"], indirect=True)
-def test_nothing_stays_open_or_running(make_config):
+def test_nothing_stays_open_or_running(make_config, open_files):
     config = make_config()
     Forebay(config).close()
-    files, threads = len(os.listdir("/proc/self/fd")), set(threading.enumerate())
+    threads = set(threading.enumerate())
     with Forebay(config):
-        assert len(os.listdir("/proc/self/fd")) > files
-    assert (files, threads) == (len(os.listdir("/proc/self/fd")), set(threading.enumerate()))
+        assert open_files() != []
+    assert (open_files(), set(threading.enumerate()) - threads) == ([], set())
 
 
 @pytest.mark.parametrize(("root", "shared"), [("file", True), ("memory", False)], indirect=["root"])

@@ -149,17 +149,17 @@ def test_private_directory_behind_a_link_is_refused(root, canary):
         LocalUnderStore(str(root))
 
 
-def test_failed_open_leaks_no_descriptor(tmp_path):
+def test_failed_open_leaks_no_descriptor(tmp_path, open_files):
     (tmp_path / ".forebay").write_bytes(b"")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for _ in range(3):
         with pytest.raises(ConfigurationError):
             LocalUnderStore(str(tmp_path))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
-def test_nothing_leaks_a_descriptor(under):
-    before = len(os.listdir("/proc/self/fd"))
+def test_nothing_leaks_a_descriptor(under, open_files):
+    before = open_files()
     for key in ("b/x/y", "b/x/", "b/x/y/z", "b/..", "b/" + "s" * 300):
         put(under, key, b"" if key.endswith("/") else b"1")
         read(under, key)
@@ -168,12 +168,12 @@ def test_nothing_leaks_a_descriptor(under):
         with pytest.raises(NotFound):
             under.head(key + "missing")
         under.delete(key)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("prepared", [True, False], ids=["ours", "from outside"])
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_store_that_cannot_be_written_can_be_read(root, monkeypatch, prepared, number):
+def test_store_that_cannot_be_written_can_be_read(root, monkeypatch, prepared, number, open_files):
     with_objects = LocalUnderStore(str(root))
     put(with_objects, "b/x", b"1", attributes=ATTRIBUTES)
     put(with_objects, "b/folder/", b"")
@@ -192,7 +192,7 @@ def test_store_that_cannot_be_written_can_be_read(root, monkeypatch, prepared, n
 
     monkeypatch.setattr(os, "mkdir", refuse)
     monkeypatch.setattr(os, "setxattr", forbid)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     store = LocalUnderStore(str(root))
     try:
         assert read(store, "b/x") == b"1"
@@ -204,7 +204,7 @@ def test_store_that_cannot_be_written_can_be_read(root, monkeypatch, prepared, n
             store.delete("b/x")
     finally:
         store.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 # --- what is on the disk -----------------------------------------------------------------

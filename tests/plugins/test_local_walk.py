@@ -103,28 +103,28 @@ def test_long_segments_are_in_order_among_their_like(under):
         assert read(under, key) == key.encode()
 
 
-def test_deep_listing_keeps_few_directories_open(under, monkeypatch):
+def test_deep_listing_keeps_few_directories_open(under, monkeypatch, open_files):
     keys = [f"b/{'d/' * depth}{depth:03}" for depth in range(0, 300, 20)]
     for key in keys:
         put(under, key, b"")
-    before, most = len(os.listdir("/proc/self/fd")), 0
+    before, most = open_files(), 0
     found = []
     for entry in under.list():
-        most = max(most, len(os.listdir("/proc/self/fd")) - before)
+        most = max(most, len(open_files()) - len(before))
         found.append(entry.key)
     assert found == sorted(keys)
     assert most <= walk._KEPT_OPEN + 1
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
-def test_listing_that_is_left_closes_what_it_opened(under):
+def test_listing_that_is_left_closes_what_it_opened(under, open_files):
     for number in range(20):
         put(under, f"b/{number}/x", b"")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     listing = under.list()
     next(listing)
     del listing
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_paging_over_a_big_directory_sorts_it_once(under, root, scanned):

@@ -185,30 +185,31 @@ def test_a_missing_object_is_none_and_costs_no_open_file(opened):
 
 
 @both
-def test_what_the_selection_refuses_leaves_no_file_open(stocked):
+def test_what_the_selection_refuses_leaves_no_file_open(stocked, open_files):
     def refuse(record):
         raise LookupError(record.etag)
 
     keys = sorted(stocked.listed())
     for key in keys:
         read(stocked, key)
-    before = len(os.listdir("/proc/self/fd"))
+    stocked.clean()
+    before = open_files()
     for key in keys:
         with pytest.raises(LookupError):
             stocked.forebay.reads.get(stocked.bucket, key, refuse)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @both
-def test_reads_give_back_every_file_they_opened(stocked):
+def test_reads_give_back_every_file_they_opened(stocked, open_files):
     for key in stocked.listed():
         read(stocked, key)
     stocked.clean()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for key in stocked.listed():
         read(stocked, key, ByteRange(0, min(10, stocked.head(key).size)))
         read(stocked, key)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_the_only_copy_that_is_gone_is_never_replaced_by_an_older_one(stocked):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,19 +48,31 @@ def operate():
 
 
 class Slow(Around):
-    """Counts what is opened, and takes its time over it."""
+    """Counts what is opened, and takes its time over it: `pause` seconds, and a permit if asked."""
 
     def __init__(self, store):
         super().__init__(store)
         self.opened = []
         self.pause = 0.0
+        self.permits = None
         self.bad = set()
+
+    def hold(self, after):
+        """Let so many objects through, and no other one before `release`."""
+        self.permits = threading.Semaphore(after)
+
+    def release(self):
+        """Let through what is held back, and all that comes."""
+        permits, self.permits = self.permits, None
+        permits.release(1000)
 
     def open(self, key, /, *given, **options):
         self.opened.append(key)
         if key in self.bad:
             raise StorageError(f"{key} is bad")
         time.sleep(self.pause)
+        if (permits := self.permits) is not None:
+            assert permits.acquire(timeout=100), "it was never released"
         return self.inner.open(key, *given, **options)
 
 

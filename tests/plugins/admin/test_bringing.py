@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -156,18 +157,31 @@ def command(operator, *arguments, stderr=subprocess.PIPE):
     )
 
 
+def blocks(terminal):
+    """Give what is written to a terminal, until nothing has its other end open."""
+    with suppress(OSError):
+        while block := os.read(terminal, 65536):
+            yield block.decode(errors="replace")
+
+
 def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
     watched = layer.stores[0]
-    watched.pause = 1.5  # a slow machine must not be done before it is told to pause
-    with command(operator, "load", "s3://lake") as loading:
-        while len(watched.opened) < 8:
+    watched.hold(after=10)
+    ours, theirs = pty.openpty()
+    with command(operator, "load", "s3://lake", stderr=theirs) as loading:
+        os.close(theirs)
+        drawn, said = blocks(ours), ""
+        while "objects" not in said:  # before its bar it follows nothing yet
+            said += next(drawn)
+        while len(watched.opened) <= 10:
             assert loading.poll() is None
             time.sleep(0.01)
         loading.send_signal(signal.SIGINT)
-        _, said = loading.communicate(timeout=60)
-    assert loading.returncode == 130
+        said += "".join(drawn)
+        assert loading.wait(60) == 130
+    os.close(ours)
     number = re.search(r"is paused after .*; go on with `forebay load --resume (\d+)`", said)[1]
-    watched.pause = 0.0
+    watched.release()
     assert "is DONE: 30 objects" in operator.run("load", "--resume", number)
     assert len(set(watched.opened)) == 30
     assert operator.json("stat", "s3://lake/a/029")["held"]["size"] == len(BODY)
@@ -178,16 +192,9 @@ def test_a_terminal_sees_a_bar_with_all_that_counts(operator, layer):
     ours, theirs = pty.openpty()
     with command(operator, "load", "s3://lake", stderr=theirs) as loading:
         os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                block = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            seen += block
+        drawn = "".join(blocks(ours))
         os.close(ours)
         assert loading.wait(60) == 0
-    drawn = seen.decode()
     done = {int(one) for one in re.findall(r"(\d+)/30 objects", drawn)}
     assert len(done) > 2, "it moves"
     assert re.search(r"[\d.]+/600\.0 kB|[\d.]+/585\.9 KiB", drawn), "bytes done of all"
