@@ -105,6 +105,12 @@ class NotSoDeep(OverDirectory):
 
 class TestSftp(NotSoDeep):
     OPTIONS = {"known_hosts": False, "timeout": 20}
+    histories = 8
+
+    @pytest.mark.slow
+    def test_store_behaves_as_a_dictionary_for_long(self, under):
+        self.histories = 40
+        self.test_store_behaves_as_a_dictionary(under)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -143,6 +143,13 @@ class TestForebayBelowAPrefix(Bucket, ListingTests):
 
 
 class TestMoto(Bucket, UnderStoreTests):
+    histories = 8
+
+    @pytest.mark.slow
+    def test_store_behaves_as_a_dictionary_for_long(self, under):
+        self.histories = 40
+        self.test_store_behaves_as_a_dictionary(under)
+
     @pytest.fixture
     def url(self, moto):
         return moto

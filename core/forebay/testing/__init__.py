@@ -4,11 +4,10 @@
 ``docs/writing-plugins.md`` shows how. A name is imported when it is asked for.
 """
 
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 if TYPE_CHECKING:
     from forebay.testing.credentials import CredentialStoreTests as CredentialStoreTests
@@ -42,8 +41,12 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-# Before a module of the kit is imported: its asserts say what they saw, like a test's own.
-pytest.register_assert_rewrite(*(m.name for m in iter_modules(__path__, "forebay.testing.")))
+# The other processes of a test run no tests, and would wait half a second for pytest.
+if "pytest" in sys.modules:
+    import pytest
+
+    # Before a module of the kit is imported: its asserts say what they saw, like a test's own.
+    pytest.register_assert_rewrite(*(m.name for m in iter_modules(__path__, "forebay.testing.")))
 
 
 def __getattr__(name: str) -> Any:

@@ -139,7 +139,7 @@ class UnderStoreTests(ReadingTests, WritingTests, ListingTests, CopyingTests, Li
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=40,
+                max_examples=self.histories,
                 stateful_step_count=20,
                 deadline=None,
                 derandomize=True,

@@ -103,6 +103,9 @@ class UnderStoreKit:
     many = 60
     """Objects in a listing that takes the store several steps; over a page of its own, if any."""
 
+    histories = 40
+    """Random sequences of calls that are compared with a dictionary; fewer for a slow protocol."""
+
     @pytest.fixture
     def under(self) -> Iterator[UnderStore]:
         """Give the store under test, empty, and close it afterwards."""

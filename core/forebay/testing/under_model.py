@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from forebay.stores.under import UnderStore
 from forebay.testing.under_kit import Failing, exists, expected_names, left, names, put, read
@@ -21,8 +21,8 @@ _contents = st.binary(max_size=5)
 class UnderStoreMachine(RuleBasedStateMachine):
     """A store and the dictionary it must be equal to.
 
-    `UnderStoreTests` runs it for forty histories. For more of them, or for other keys, a
-    subclass gives `store`, whose ``kit/`` is emptied first, and `held`, the keys below it.
+    `UnderStoreTests` runs it for `histories`. For more of them, or for other keys, a subclass
+    gives `store`, whose ``kit/`` is emptied first, and `held`, the keys below it.
     """
 
     store: UnderStore
@@ -38,6 +38,12 @@ class UnderStoreMachine(RuleBasedStateMachine):
 
     def _key(self, number: int) -> str:
         return f"kit/{self.held[number % len(self.held)]}"
+
+    @initialize(numbers=st.sets(_numbers))
+    def begin(self, numbers: set[int]) -> None:
+        """Put some keys: few calls in a row would make two that begin alike."""
+        for number in sorted(numbers):
+            self.put(number, b"%d" % number, known=True)
 
     @rule(number=_numbers, content=_contents, known=st.booleans())
     def put(self, number: int, content: bytes, known: bool) -> None:
