@@ -5,10 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 BLOCK = 1 << 20
 """Bytes moved at a time where nothing else decides."""
+
+
+Chunk = bytes | memoryview
+"""Bytes on their way; a view may be of memory that is used again once nobody refers to it."""
+
+
+def own(chunk: Chunk) -> bytes:
+    """Give the bytes of a chunk to keep: itself if it is bytes, else a copy."""
+    return chunk if isinstance(chunk, bytes) else bytes(chunk)
 
 
 class Reader(Protocol):
@@ -16,6 +25,23 @@ class Reader(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` (> 0) bytes; none only at the end. Raises what makes it unusable."""
+        ...
+
+
+class ViewReader(Reader, Protocol):
+    """A reader that can show its bytes where they are."""
+
+    def view(self, size: int, /) -> Chunk:
+        """Do as `read`, without a copy where it can be had."""
+        ...
+
+
+@runtime_checkable
+class SupportsReadInto(Protocol):
+    """A reader that can put its bytes where they are wanted."""
+
+    def readinto(self, room: memoryview, /) -> int:
+        """Do as `read` of as many bytes as `room` has, into its beginning; tell how many came."""
         ...
 
 
@@ -82,20 +108,24 @@ class BytesReader:
 class ChunksReader:
     """A reader over an iterator of blocks of any length."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[Chunk]) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes, as the iterator brings them."""
+        return own(self.view(size))
+
+    def view(self, size: int, /) -> Chunk:
+        """Give up to `size` bytes, as the iterator brings them and where they are."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return b""
             if 0 < len(chunk) <= size:
-                return chunk  # most often, and without a copy
+                return chunk  # most often
             self._rest = memoryview(chunk)
-        block = bytes(self._rest[:size])
+        block = self._rest[:size]
         self._rest = self._rest[size:]
         return block
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from forebay.errors import Unavailable
 from forebay.events import BreakerClosed, BreakerOpened, Event
 from forebay.stores.under import ObjectReader, UnderStore, UnderStoreFactory
-from forebay.streams import Reader
+from forebay.streams import Reader, SupportsReadInto
 from forebay.types import Attributes, ByteRange, CommonPrefix, ObjectInfo
 from forebay_guard.breaker import Breaker, LeftAlone
 from forebay_guard.options import GuardOptions, take
@@ -78,7 +78,9 @@ class GuardedStore:
             def begin() -> ObjectReader:
                 return stack.enter_context(self.inner.open(key, byte_range, if_match=if_match))
 
-            yield _GuardedReader(self._repeat(self._reading, begin), self._reading)
+            reader = self._repeat(self._reading, begin)
+            into = isinstance(reader, SupportsReadInto)
+            yield (_GuardedIntoReader if into else _GuardedReader)(reader, self._reading)
 
     def put(
         self,
@@ -171,6 +173,16 @@ class _GuardedReader:
     def fileno(self) -> int:
         """Give the descriptor, where the store has one."""
         return self._reader.fileno()
+
+
+class _GuardedIntoReader(_GuardedReader):
+    """An open object that can put its bytes where they are wanted."""
+
+    def readinto(self, room: memoryview, /) -> int:
+        """Do as `read`, into `room`."""
+        assert isinstance(self._reader, SupportsReadInto)
+        with self._breaker.call(begun=True):
+            return self._reader.readinto(room)
 
 
 class _Watched:

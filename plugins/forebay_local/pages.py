@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forebay.errors import ConfigurationError, StorageError, Unavailable
+from forebay.streams import Chunk
 from forebay.types import PageId
 from forebay_local import block_sums, shelves
 from forebay_local.faults import Translated
@@ -53,7 +54,7 @@ class DiskPageWriter:
                 self.abort()
                 raise
 
-    def write(self, block: bytes, /) -> None:
+    def write(self, block: Chunk, /) -> None:
         """Append bytes. Raises NoSpace."""
         fd = self._open_fd()
         rest = memoryview(block)

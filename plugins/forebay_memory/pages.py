@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from forebay.errors import ConfigurationError, StorageError
+from forebay.streams import Chunk
 from forebay.types import PageId
 
 TIER: Final = frozenset(["name", "kind", "path", "capacity", "eviction", "min_free", "plugin"])
@@ -23,7 +24,7 @@ class MemoryPageWriter:
         self._size = size
         self._content: bytearray | None = bytearray()
 
-    def write(self, block: bytes, /) -> None:
+    def write(self, block: Chunk, /) -> None:
         """Append bytes."""
         self._open_content().extend(block)
 

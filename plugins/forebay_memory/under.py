@@ -48,6 +48,13 @@ class MemoryReader:
         self._rest = self._rest[size:]
         return block
 
+    def readinto(self, room: memoryview, /) -> int:
+        """Do as `read`, into `room`."""
+        count = min(len(room), len(self._rest))
+        room[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
     def fileno(self) -> int:
         """Raise NotSupported: there is no file."""
         raise NotSupported("an object in memory has no file")

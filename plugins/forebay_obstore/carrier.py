@@ -31,13 +31,15 @@ class Condition:
 class Stream:
     """The answer to a request for bytes: what came along about the object, then the bytes.
 
-    `blocks` gives them as they arrive, of any length, and raises storage errors; `close` lets go
-    of the connection.
+    `blocks` gives them as they arrive, of any length, and raises storage errors; where `into` is
+    there, it may be used instead: it fills memory, and gives less only at the end. `close` lets
+    go of the connection.
     """
 
     info: ObjectInfo
     blocks: Iterator[bytes]
     close: Callable[[], object]
+    into: Callable[[memoryview], int] | None = None
 
 
 class Carrier(Protocol):

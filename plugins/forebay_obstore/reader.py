@@ -43,6 +43,15 @@ class ObstoreReader:
         self._block = self._block[size:]
         return block
 
+    def readinto(self, room: memoryview, /) -> int:
+        """Do as `read`, into `room`; it is filled where no library has the bytes already."""
+        block = self._block or self._arrived(room)
+        count = min(len(block), len(room))
+        if block.obj is not room.obj:
+            room[:count] = block[:count]
+        self._block = block[count:]
+        return count
+
     def fileno(self) -> int:
         """Raise NotSupported: there is no file."""
         raise NotSupported("an object in an object store has no file")
@@ -53,10 +62,11 @@ class ObstoreReader:
             self._stream.close()
             self._stream = None
 
-    def _arrived(self) -> memoryview:
+    def _arrived(self, room: memoryview | None = None) -> memoryview:
+        """Give what comes next, of any length; it may be the begin of `room`."""
         while self._at < self._stop:
             try:
-                block = self._next()
+                block = self._next(room)
             except Unavailable:
                 self.close()
                 if self._fresh:
@@ -71,13 +81,17 @@ class ObstoreReader:
         self.close()
         return memoryview(b"")
 
-    def _next(self) -> memoryview:
+    def _next(self, room: memoryview | None) -> memoryview:
         if self._stream is None:
             self._fresh = True
             try:
                 self._stream = self._open(self._at)
             except (NotFound, PreconditionFailed) as error:
                 raise SourceChanged(str(error)) from error
-        for block in self._stream.blocks:
-            return memoryview(block)
+        if room is not None and self._stream.into is not None:
+            if count := self._stream.into(room[: self._stop - self._at]):
+                return room[:count]
+        else:
+            for block in self._stream.blocks:
+                return memoryview(block)
         raise Unavailable(f"{self.info.key!r}: the answer is shorter than it was said to be")

@@ -8,7 +8,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from http.client import HTTPException
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -46,10 +48,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The begin of an answer; `blocks` gives its body as it arrives, `close` lets go of it."""
+    """The begin of an answer; `close` lets go of it.
+
+    Either `blocks` gives its body as it arrives, or `into` fills memory with it; what is not
+    filled is the end of the answer.
+    """
 
     answer: Answer
     blocks: Iterator[bytes]
+    into: Callable[[memoryview], int]
     close: Callable[[], object]
 
 
@@ -95,6 +102,7 @@ class Wire:
         tls: ssl.SSLContext,
     ) -> None:
         parts = urlsplit(base)
+        self.plain = parts.scheme == "http"
         self._host = parts.netloc
         self._path = quote(parts.path.rstrip("/"), safe="/~")
         self._patience = patience
@@ -155,7 +163,21 @@ class Wire:
             for response in got:
                 response.close()
 
-        return Open(answer, self._blocks(got), close)
+        return Open(answer, self._blocks(got), partial(self._into, got), close)
+
+    def _into(self, got: Sequence[urllib3.BaseHTTPResponse], room: memoryview) -> int:
+        for response in got:
+            # urllib3's own readinto makes new memory and copies out of it.
+            body = cast(urllib3.HTTPResponse, response)._original_response
+            assert body is not None, "it was made by urllib3 itself"
+            try:
+                count = body.readinto(room)
+            except (OSError, HTTPException) as error:
+                raise Unavailable(f"GET {self._host}: {error!r}") from error
+            if body.isclosed():
+                (response.close if body.length else response.release_conn)()
+            return count
+        return 0
 
     def _blocks(self, got: Sequence[urllib3.BaseHTTPResponse]) -> Iterator[bytes]:
         for response in got:

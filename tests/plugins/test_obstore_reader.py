@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -42,8 +43,38 @@ class Source:
             at += step
 
 
+class Filling(Source):
+    """The same, into memory; a number is the bytes that come before the next step."""
+
+    def __call__(self, start):
+        self.at = start
+        return replace(super().__call__(start), into=self._into)
+
+    def _into(self, room):
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, Exception):
+            raise step
+        came = WHOLE[self.at : self.at + min(step or 0, len(room))]
+        if step and step > len(came):
+            self.script.insert(0, step - len(came))
+        room[: len(came)] = came
+        self.at += len(came)
+        return len(came)
+
+
 def read(reader):
     return b"".join(iter(lambda: reader.read(100), b""))
+
+
+def fill(reader, size):
+    """Read to the end into rooms of `size` bytes; give the bytes and what came at a time."""
+    found = []
+    while True:
+        room = bytearray(size)
+        count = reader.readinto(memoryview(room))
+        if not count:
+            return b"".join(found), [len(one) for one in found]
+        found.append(bytes(room[:count]))
 
 
 def test_bytes_are_handed_over_as_they_arrive():
@@ -123,3 +154,26 @@ def test_closing_lets_go_of_the_connection():
 def test_reader_has_no_file():
     with pytest.raises(NotSupported):
         ObstoreReader(Source(), 0, 0, INFO).fileno()
+
+
+@pytest.mark.parametrize("kind", [Source, Filling])
+def test_bytes_go_into_memory_where_they_are_wanted(kind):
+    source = kind(20)
+    assert fill(ObstoreReader(source, 3, 12), 4) == (WHOLE[3:12], [4, 4, 1])
+    assert (source.asked, source.open) == ([3], 0)
+
+
+@pytest.mark.parametrize("kind", [Source, Filling])
+@pytest.mark.parametrize("broken", [Unavailable("cut"), None], ids=["cut", "short"])
+def test_what_goes_into_memory_is_asked_for_again_where_it_broke(kind, broken):
+    source = kind(3, broken, 4, broken, 20)
+    assert fill(ObstoreReader(source, 0, 20), 9)[0] == WHOLE
+    assert (source.asked, source.open) == ([0, 3, 7], 0)
+
+
+def test_a_reader_may_be_read_and_made_to_fill_by_turns():
+    reader = ObstoreReader(Source(8, 12), 0, 20)
+    assert reader.read(2) == b"01"
+    room = bytearray(4)
+    assert (reader.readinto(memoryview(room)), bytes(room)) == (4, b"2345")
+    assert fill(reader, 100)[0] == WHOLE[6:]

@@ -72,6 +72,10 @@ class Server:
                 return
             client.sendall(answer)
 
+    @property
+    def connections(self):
+        return len(self._threads) - 1
+
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -215,6 +219,34 @@ def test_answer_that_is_cut_off_is_unavailable(serve):
     _, wire = serve((b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",))
     with closing(wire.open("k", {})) as got, pytest.raises(Unavailable):
         assert list(got.blocks) == "never"
+
+
+def test_answer_goes_straight_into_memory_and_the_connection_is_kept(serve):
+    server, wire = serve(b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nsome body", OK, OK)
+    room = memoryview(bytearray(12))
+    with closing(wire.open("k", {})) as got:
+        assert got.into(room[:4]) == 4
+        assert got.into(room[4:]) == 5
+        assert got.into(room) == 0
+    assert bytes(room) == b"some body\0\0\0"
+    assert wire.send("GET", "k").body == b"ok"
+    assert server.connections == 1
+
+
+def test_answer_that_is_cut_off_goes_into_memory_as_far_as_it_came(serve):
+    server, wire = serve((b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",), OK)
+    with closing(wire.open("k", {})) as got:
+        assert got.into(memoryview(bytearray(9))) == 4
+        assert got.into(memoryview(bytearray(9))) == 0
+    assert wire.send("GET", "k").body == b"ok"
+    assert server.connections == 2, "the connection was of no more use"
+
+
+def test_hanging_answer_is_unavailable(serve):
+    patience = Patience(timeout=0.2, connect=1, retries=0)
+    _, wire = serve(b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody", patience=patience)
+    with closing(wire.open("k", {})) as got, pytest.raises(Unavailable):
+        got.into(memoryview(bytearray(9)))
 
 
 def test_whole_object_in_place_of_a_range_is_taken_where_it_fits(requests):

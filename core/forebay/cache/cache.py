@@ -10,6 +10,7 @@ from forebay.cache.residency import Eviction, Report, Residency, Whereabouts
 from forebay.cache.tier import Tier, TierRoom
 from forebay.errors import Corrupt, NoSpace, StorageError
 from forebay.stores.pages import PageReader
+from forebay.streams import Chunk
 from forebay.types import PageId
 
 _log = logging.getLogger(__name__)
@@ -225,7 +226,7 @@ class SegmentWriter:
         self._begun = False
         self._take_next(NoSpace("no tier may take this"))
 
-    def write(self, block: bytes, /) -> None:
+    def write(self, block: Chunk, /) -> None:
         """Append bytes. Raises NoSpace or StorageError; the writer must then be aborted."""
         while True:
             try:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from forebay.cache.cache import Cache, SegmentWriter
 from forebay.cache.claims import Claims
 from forebay.cache.line import Line
+from forebay.cache.slots import Slots
 from forebay.errors import SourceChanged, StorageError, Unavailable
 from forebay.lanes import Lanes
+from forebay.streams import Chunk
 from forebay.types import ByteRange
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _TURN = 0.5
 _CLOSE_WAIT = 5.0
 """Seconds in which fetches under way may end when the cache is closed."""
 
-Bring = Callable[[ByteRange], Iterator[bytes]]
+Bring = Callable[[ByteRange], Iterator[Chunk]]
 """Gives the bytes of a range from the source, all of one version. Raises StorageError."""
 
 
@@ -57,6 +59,7 @@ class Fetches:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.files = 1 << 20 if files == resource.RLIM_INFINITY else files
         self.closed = False
+        self.slots = Slots(memory)
         self._line = Line(memory)
         self._reading = 0
         self._quiet = threading.Condition()
@@ -196,7 +199,7 @@ class Fetch:
         self._fetches = fetches
         self._sure = sure
         self._changed = threading.Condition()
-        self._blocks: list[bytes] = []
+        self._blocks: list[Chunk] = []
         self._begins: list[int] = []
         self._arrived = self.start
         self._readers = 0
@@ -238,7 +241,7 @@ class Fetch:
         elif unwanted:
             self._fetches.land(self)
 
-    def read(self, at: int, stop: int, *, refuse: bool) -> bytes:
+    def read(self, at: int, stop: int, *, refuse: bool) -> Chunk:
         """Give bytes from `at`, up to `stop` or fewer; none when they have to be looked for anew.
 
         Those at `stop` are given only after the whole fetch proved right. Waits in the lane of
@@ -266,7 +269,7 @@ class Fetch:
         with self._changed:
             self._changed.wait_for(lambda: self._over, timeout)
 
-    def _ready(self, at: int, stop: int) -> bytes | None:
+    def _ready(self, at: int, stop: int) -> Chunk | None:
         """Give what can be given now; None: wait."""
         if self._failure is not None:
             # One error must not collect the tracebacks of many readers.
@@ -399,7 +402,7 @@ class Fetch:
             if close is not None:
                 close()
 
-    def _add(self, block: bytes) -> None:
+    def _add(self, block: Chunk) -> None:
         with self._changed:
             self._begins.append(self._arrived)
             self._blocks.append(block)
@@ -418,7 +421,7 @@ class _Shelf:
         self._writer: SegmentWriter | None = None
         self._whole: list[SegmentWriter] = []
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Chunk) -> None:
         """Spread a block over pages; a page that fails is left out, the reader goes on."""
         rest = memoryview(block)
         while rest:
@@ -428,7 +431,7 @@ class _Shelf:
             part = rest[: self._left]
             if self._writer is not None:
                 try:
-                    self._writer.write(block if len(part) == len(block) else bytes(part))
+                    self._writer.write(part)
                 except StorageError as error:
                     self._leave(self._writer, error)
                     self._writer = None

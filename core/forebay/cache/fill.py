@@ -10,7 +10,7 @@ from typing import Self
 from forebay.cache.fetch import Fetch, Fetches, Source
 from forebay.errors import Corrupt
 from forebay.stores.pages import PageReader
-from forebay.streams import BLOCK, ChunksReader, Segment
+from forebay.streams import BLOCK, Chunk, ChunksReader, Segment
 from forebay.types import ByteRange, PageId
 
 RUN = 8 << 20
@@ -98,6 +98,10 @@ class PageBody:
         """
         return self._reader.read(size)
 
+    def view(self, size: int, /) -> Chunk:
+        """Do as `read`; what was fetched is shown where it is."""
+        return self._reader.view(size)
+
     def close(self) -> None:
         """Stop; a fetch under way of which nothing was read yet is broken off."""
         self._chunks.close()
@@ -122,16 +126,16 @@ class PageBody:
     ) -> None:
         self.close()
 
-    def _blocks(self) -> Generator[bytes, None, None]:
+    def _blocks(self) -> Generator[Chunk, None, None]:
         self.plan()
         at = self._range.start
         while at < self._range.stop:
             index = at // self._page
             # What waits in memory first: it is there whether its pages found room or not.
             if index not in self._joined and self._keep(index):
-                for block in self._from_page(index, at):
-                    at += len(block)
-                    yield block
+                for piece in self._from_page(index, at):
+                    at += len(piece)
+                    yield piece
                 continue
             fetch = self._join(index)
             self._look_ahead(fetch.stop)

@@ -15,6 +15,7 @@ from forebay.cache.stock import Resident, Stock
 from forebay.errors import Corrupt, InvalidKey, NoSpace, StorageError
 from forebay.stores.eviction import EvictionPolicyFactory
 from forebay.stores.pages import PageReader, PageStore, SupportsMending
+from forebay.streams import Chunk
 from forebay.types import PageId
 
 _log = logging.getLogger(__name__)
@@ -361,7 +362,7 @@ class TierWriter:
                 tier.failed(error)
             raise
 
-    def write(self, block: bytes, /) -> None:
+    def write(self, block: Chunk, /) -> None:
         """Append bytes. Raises NoSpace; the writer must then be aborted."""
         more = self._written + len(block) - self._held
         if more > 0:

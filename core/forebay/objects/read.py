@@ -15,6 +15,7 @@ from typing import Self
 from forebay.cache.ahead import ReadAhead
 from forebay.cache.fetch import Source
 from forebay.cache.fill import PageBody
+from forebay.cache.slots import blocks
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Record, SegmentRef
 from forebay.errors import (
@@ -33,14 +34,11 @@ from forebay.objects.shared import Shared, log, now_ms, store_is_down
 from forebay.objects.sync import TRIES, fresh, look
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.stores.pages import PageReader
-from forebay.streams import BLOCK, BytesReader, Reader, Segment
+from forebay.streams import BLOCK, BytesReader, Chunk, Reader, Segment, ViewReader, own
 from forebay.types import ByteRange, PersistState
 
 OPEN_AT_ONCE = 64
 """Segments that a reader opens before its first byte; longer chains hold a lease instead."""
-
-_FIRST = 64 << 10
-"""Bytes of the first block of a fetch, so that the first byte leaves early."""
 
 Select = Callable[[Record], ByteRange | None]
 """Checks conditions and chooses the range of an object; None means all of it. May raise."""
@@ -72,7 +70,7 @@ class OpenObject:
         self.segments = segments
         self.cache = cache
         self.age = age
-        self._reader = reader
+        self._look: Callable[[int], Chunk] = getattr(reader, "view", reader.read)
         self._stack = stack
         self._verify = verify
         self._changed = changed
@@ -80,10 +78,14 @@ class OpenObject:
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes. Raises SourceChanged rather than end early."""
+        return own(self.view(size))
+
+    def view(self, size: int, /) -> Chunk:
+        """Do as `read`; what was fetched is shown where it is."""
         if not self._left:
             return b""
         try:
-            block = self._reader.read(min(size, self._left))
+            block = self._look(min(size, self._left))
         except (NotFound, PreconditionFailed, SourceChanged) as failure:
             # Whoever comes next, even within the age, shall not run into it again.
             if self._changed is not None:
@@ -396,24 +398,20 @@ class Reads:
         stack: ExitStack,
     ) -> OpenObject:
         """Read through the cache's pages from the under store."""
-        under_key = mount.under_key(bucket.name, key)
+        under_key, fetches = mount.under_key(bucket.name, key), self._shared.fetches
 
-        def bring(wanted: ByteRange) -> Iterator[bytes]:
+        def bring(wanted: ByteRange) -> Iterator[Chunk]:
             opened = mount.store.open(under_key, wanted, if_match=record.fingerprint)
-            given = 0
             with opened as reader:
-                # 64, 64, 128, 256, 512 KiB: the first byte leaves early, and pages begin blocks.
-                while block := reader.read(min(max(_FIRST, given), BLOCK)):
-                    yield block
-                    given += len(block)
+                yield from blocks(reader, wanted.length, fetches.slots)
 
         source = Source(mount.config.path, record.object_id, record.size, bring)
-        body = PageBody(self._shared.fetches, source, byte_range)
+        body = PageBody(fetches, source, byte_range)
         stack.callback(body.close)
         cache = body.plan()
         segments = body.segments() if cache == "HIT" else None
         # The first block is read before any header leaves: a vanished source is no 200.
-        first = b"" if segments is not None else body.read(BLOCK)
+        first: Chunk = b"" if segments is not None else body.view(BLOCK)
         if byte_range.length < record.size:
             self._ahead.note(source, byte_range)
         age = max(0, (now_ms() - record.synced) // 1000) if record.synced else 0
@@ -463,14 +461,18 @@ class _Borrowed:
 class _Resumed:
     """A reader of which a first block was read already."""
 
-    def __init__(self, first: bytes, rest: Reader) -> None:
+    def __init__(self, first: Chunk, rest: ViewReader) -> None:
         self._first = first
         self._rest = rest
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes."""
+        return own(self.view(size))
+
+    def view(self, size: int, /) -> Chunk:
+        """Give up to `size` bytes where they are."""
         if not self._first:
-            return self._rest.read(size)
+            return self._rest.view(size)
         block, self._first = self._first[:size], self._first[size:]
         return block
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote_to_bytes
 
 import falcon
@@ -20,6 +20,7 @@ from forebay.s3.call import Answer, Call, error_document, explain
 from forebay.s3.dialect import ALLUXIO, AWS
 from forebay.s3.errors import S3Error
 from forebay.s3.operations import level_of, select
+from forebay.s3.outgoing import Blocks
 from forebay.s3.sigv4 import identify
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class FrontEnd:
         resp.set_header("x-amz-request-id", request_id)
         resp.set_headers(answer.headers)
         if answer.stream is not None:
-            resp.stream = answer.stream
+            if isinstance(answer.stream, Blocks):
+                answer.stream.views = "forebay.views" in environ
+            resp.stream = cast(Iterable[bytes], answer.stream)
         elif method != "HEAD" and status not in (204, 304):
             resp.data = answer.body
         elif method == "HEAD" and "content-length" not in answer.headers:

@@ -15,7 +15,7 @@ from forebay.s3.address import Address
 from forebay.s3.body import RequestBody, read_body
 from forebay.s3.dialect import Dialect
 from forebay.s3.errors import S3Error, to_s3_error
-from forebay.streams import Reader
+from forebay.streams import Chunk, Reader
 from forebay.types import DeleteType, Identity, WriteType
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ log = logging.getLogger("forebay.s3")
 class Stream(Protocol):
     """A body that leaves block by block; `close` is called whatever happens."""
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Chunk]:
         """Give the blocks; raises when the rest cannot be had, so that the connection is cut."""
         ...
 

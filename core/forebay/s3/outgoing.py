@@ -10,7 +10,7 @@ from itertools import accumulate
 from forebay.errors import SourceChanged
 from forebay.objects.read import OpenObject
 from forebay.s3.call import Answer
-from forebay.streams import Reader, Segment
+from forebay.streams import Chunk, Segment, ViewReader, own
 
 SMALL = 64 << 10
 """Bodies up to this size are read at once: cheaper than a file that is handed on."""
@@ -126,27 +126,30 @@ class SegmentsFile:
 class Blocks:
     """`length` bytes of a reader, block by block; a short reader raises instead of ending."""
 
+    views = False
+    """Whether the server takes views of memory, too; PEP 3333 knows bytes only."""
+
     def __init__(
-        self, first: bytes, reader: Reader, length: int, close: Callable[[], None]
+        self, first: Chunk, reader: ViewReader, length: int, close: Callable[[], None]
     ) -> None:
         self._first = first
         self._reader = reader
         self._left = length
         self._close: Callable[[], None] | None = close
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> bytes:
+    def __next__(self) -> Chunk:
         block, self._first = self._first, b""
         if not self._left:
             self.close()
             raise StopIteration
-        block = block or self._reader.read(min(BLOCK, self._left))
+        block = block or self._reader.view(min(BLOCK, self._left))
         if not block:
             raise SourceChanged("the object ended before its length was sent")
         self._left -= len(block)
-        return block
+        return block if self.views else own(block)
 
     def close(self) -> None:
         """Let go of the object, once."""
@@ -171,9 +174,9 @@ def send(answer: Answer, opened: OpenObject, length: int) -> Answer:
                 else SegmentsFile(segments, opened.close)
             )
             return answer
-        first = _first(opened, segments, min(length, SMALL if length <= SMALL else BLOCK))
+        first = _whole(opened, segments, length) if length <= SMALL else opened.view(BLOCK)
         if len(first) == length:
-            answer.body = first
+            answer.body = own(first)
             opened.close()
         else:
             answer.stream = Blocks(first, opened, length, opened.close)
@@ -183,8 +186,8 @@ def send(answer: Answer, opened: OpenObject, length: int) -> Answer:
     return answer
 
 
-def _first(opened: OpenObject, segments: list[Segment] | None, wanted: int) -> bytes:
-    """Read the first `wanted` bytes, in one call where they lie in one file."""
+def _whole(opened: OpenObject, segments: list[Segment] | None, wanted: int) -> bytes:
+    """Read all `wanted` bytes, in one call where they lie in one file."""
     if segments is not None and len(segments) == 1:
         block = os.pread(segments[0].fd, wanted, segments[0].offset)
         if len(block) == wanted:

@@ -26,6 +26,7 @@ from waitress.utilities import build_http_date
 
 from forebay.errors import StorageError
 from forebay.lanes import Lanes
+from forebay.streams import Chunk, own
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -108,6 +109,7 @@ class Task(WSGITask):  # type: ignore[misc]
         environ: dict[str, Any] = super().get_environment()
         if self.request.underscored:
             environ["forebay.underscored"] = self.request.underscored
+        environ["forebay.views"] = True  # `write` takes memoryviews, too
         return environ
 
     def set_close_on_finish(self) -> None:
@@ -151,27 +153,35 @@ class Task(WSGITask):  # type: ignore[misc]
             lines.append(f"Date: {http_date(int(self.start_time))}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Chunk) -> None:
         """Send `data`; a small body that is whole goes out in one piece with its header."""
+        length = self.content_length
         if (
             not self.wrote_header
             and self.complete
             and self.has_body
-            and 0 < len(data) <= 64 << 10
-            and self.content_length == len(data)
+            and 0 < len(data) <= LARGE
+            and length == len(data)
         ):
             header = self.build_response_header()
             self.wrote_header = True
             self.content_bytes_written = len(data)
             self.channel.write_soon(header + data)
+        elif isinstance(data, bytes) or length is None or not self.has_body:
+            super().write(own(data))
         else:
-            super().write(data)
+            # waitress would compare what is to be sent with what was given, byte by byte.
+            if not self.wrote_header:
+                super().write(b"")
+            part = data[: length - self.content_bytes_written]
+            self.content_bytes_written += len(part)
+            self.channel.write_soon(part)
 
 
 class View(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
     """A large block on its way out, as it is: waitress would copy it twice or more."""
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, block: Chunk) -> None:
         self._rest = memoryview(block)
 
     def __len__(self) -> int:
@@ -221,8 +231,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def write_soon(self, data: Any) -> int:
         """Send `data`, or have it sent; waits while the client is too far behind."""
-        large = isinstance(data, bytes) and len(data) >= LARGE
-        sent: int = super().write_soon(View(data) if large else data)
+        if isinstance(data, bytes | memoryview):
+            data = View(data) if len(data) >= LARGE else own(data)
+        sent: int = super().write_soon(data)
         return sent
 
     def handle_close(self) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from forebay.streams import Chunk
 from forebay.types import PageId
 
 
 class PageWriter(Protocol):
     """One page on its way to the shelf; nothing is visible before `commit`."""
 
-    def write(self, block: bytes, /) -> None:
-        """Append bytes. Raises NoSpace; the writer must then be aborted."""
+    def write(self, block: Chunk, /) -> None:
+        """Append bytes, whose memory is another's again afterwards.
+
+        Raises NoSpace; the writer must then be aborted.
+        """
         ...
 
     def commit(self, *, sync: bool) -> None:

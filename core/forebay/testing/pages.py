@@ -72,6 +72,16 @@ class PageStoreTests:
         writer.commit(sync=sync)
         assert held(pages, PAGE) == content
 
+    def test_the_memory_of_a_block_is_the_writers_again(self, pages: PageStore) -> None:
+        writer = pages.writer(PAGE, 3 * len(ODD))
+        room = bytearray(len(ODD))
+        for _ in range(3):
+            room[:] = ODD
+            writer.write(memoryview(room))
+            room[:] = bytes(len(ODD))
+        writer.commit(sync=False)
+        assert held(pages, PAGE) == 3 * ODD
+
     def test_nothing_is_visible_before_commit(self, pages: PageStore) -> None:
         writer = pages.writer(PAGE, len(ODD))
         writer.write(ODD)

@@ -10,7 +10,7 @@ from forebay.errors import SourceChanged
 from forebay.objects.read import OpenObject
 from forebay.s3.call import Answer
 from forebay.s3.outgoing import BLOCK, SMALL, Blocks, SegmentFile, SegmentsFile, send
-from forebay.streams import Segment
+from forebay.streams import ChunksReader, Segment
 from forebay.types import ByteRange
 
 BODY = os.urandom(3 * BLOCK + 17)
@@ -22,6 +22,10 @@ def file(tmp_path):
     path.write_bytes(BODY)
     with path.open("rb") as opened:
         yield opened
+
+
+def reader_of(content):
+    return ChunksReader(iter([memoryview(content)]))
 
 
 class Closes:
@@ -68,18 +72,27 @@ def test_a_segment_whose_file_became_shorter_raises(file):
 
 def test_blocks_close_at_their_end_and_when_told(file):
     closes = Closes()
-    assert b"".join(Blocks(BODY[:3], io.BytesIO(BODY[3:]), len(BODY), closes)) == BODY
+    assert b"".join(Blocks(BODY[:3], reader_of(BODY[3:]), len(BODY), closes)) == BODY
     assert closes.count == 1
     closes = Closes()
-    blocks = Blocks(b"", io.BytesIO(BODY), len(BODY), closes)
+    blocks = Blocks(b"", reader_of(BODY), len(BODY), closes)
     next(blocks)
     blocks.close()
     blocks.close()
     assert closes.count == 1
 
 
+@pytest.mark.parametrize("views", [False, True])
+def test_blocks_are_views_only_where_the_server_takes_them(views):
+    blocks = Blocks(memoryview(BODY[:3]), reader_of(BODY[3:]), len(BODY), Closes())
+    blocks.views = views
+    found = list(blocks)
+    assert b"".join(found) == BODY
+    assert {type(block) for block in found} == {memoryview if views else bytes}
+
+
 def test_blocks_raise_instead_of_ending_early():
-    blocks = Blocks(b"", io.BytesIO(BODY[:100]), 200, Closes())
+    blocks = Blocks(b"", reader_of(BODY[:100]), 200, Closes())
     assert next(blocks) == BODY[:100]
     with pytest.raises(SourceChanged):
         next(blocks)

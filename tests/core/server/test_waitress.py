@@ -72,6 +72,12 @@ class Site:
         if path == "/blocks":
             start_response("200 OK", [("Content-Length", str(sum(map(len, BLOCKS))))])
             return iter(BLOCKS)
+        if path == "/views":
+            start_response("200 OK", [("Content-Length", str(sum(map(len, BLOCKS))))])
+            return iter([*map(memoryview, BLOCKS), memoryview(b"more than was announced")])
+        if path == "/viewsnolength":
+            start_response("200 OK", [])
+            return iter(map(memoryview, BLOCKS))
         if path == "/large":
             start_response("200 OK", [("Content-Length", str(32 << 20))])
             return (bytes(1 << 20) for _ in range(32))
@@ -330,6 +336,15 @@ def test_blocks_of_any_size_leave_in_order(server):
     with connected(server) as connection:
         for _ in range(3):
             assert ask(connection, "GET", "/blocks")[1] == b"".join(BLOCKS)
+
+
+@pytest.mark.parametrize("path", ["/views", "/viewsnolength"])
+def test_views_of_memory_leave_as_bytes_do(server, site, path):
+    with connected(server) as connection:
+        for _ in range(3):
+            assert ask(connection, "GET", path)[1] == b"".join(BLOCKS)
+            assert ask(connection, "HEAD", path)[1] == b""
+    assert site.environ["forebay.views"] is True
 
 
 def test_a_view_gives_its_block_piece_by_piece():

@@ -67,6 +67,24 @@ class VisibleBeforeCommit(Honest):
         return Writer(self, page, size)
 
 
+class KeepsWhatIsLentToIt(Honest):
+    caught_by = "test_the_memory_of_a_block_is_the_writers_again"
+
+    def writer(self, page, /, size):
+        class Writer(MemoryPageWriter):
+            lent = ()
+
+            def write(self, block):
+                self.lent = (*self.lent, block)
+
+            def commit(self, *, sync):
+                for block in self.lent:
+                    super().write(block)
+                super().commit(sync=sync)
+
+        return Writer(self, page, size)
+
+
 class AbortCommits(Honest):
     caught_by = "test_an_aborted_page_is_never_seen"
 

@@ -318,6 +318,22 @@ class MixesVersions(Honest):
             yield reader
 
 
+class FillsMoreThanCame(Honest):
+    caught_by = "test_readinto_gives_what_read_gives"
+
+    @contextmanager
+    def open(self, key, byte_range=None, **kwargs):
+        with super().open(key, byte_range, **kwargs) as reader:
+
+            def readinto(room):
+                block = reader.read(len(room))
+                room[:] = block.ljust(len(room), b"\0")
+                return len(block)
+
+            reader.readinto = readinto
+            yield reader
+
+
 class GivesAFileItDenies(Honest):
     caught_by = "test_fileno_is_given_as_claimed"
 
