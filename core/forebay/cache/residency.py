@@ -41,7 +41,9 @@ _TRIES = 20
 _SCRUB = 4 << 20
 """Bytes that are held against their checksums in each round."""
 _PRIME = 10.0
-"""Seconds between two listings of the shelves because a process was killed."""
+"""Seconds between two listings of the shelves because a process was killed, at first."""
+_PRIMED_AGAIN = 60.0
+"""And at most: they double while what comes and goes hides what is right."""
 _QUOTA = 0.95
 """Down to this share of its quota a mount is brought that is over it."""
 
@@ -129,7 +131,8 @@ class Residency:
         self._missed: Counter[str] = Counter()
         self._missed_of: Counter[str] = Counter()
         self._fetched = 0
-        self._primed = [-math.inf] * len(self.tiers)
+        self._prime_at = [-math.inf] * len(self.tiers)
+        self._pauses = [_PRIME] * len(self.tiers)
         self._needs: dict[int, int] = {}
         self._scrubbing: list[tuple[int, PageId]] = []
         self._unsound: set[PageId] = set()
@@ -298,8 +301,10 @@ class Residency:
         return True
 
     def _make_room(self, number: int, tier: Tier) -> None:
-        if tier.doubtful and time.monotonic() - self._primed[number] > _PRIME:
+        if time.monotonic() > self._prime_at[number] and tier.doubtful:
             self._prime(number)
+            more = tier.doubtful
+            self._pauses[number] = min(2 * self._pauses[number], _PRIMED_AGAIN) if more else _PRIME
         tier.make_room(self._needs.pop(number, 0))
 
     def _keep_quotas(self) -> None:
@@ -409,7 +414,7 @@ class Residency:
                 self._stopping.wait(_ROUND)
 
     def _prime(self, number: int) -> None:
-        self._primed[number] = time.monotonic()
+        self._prime_at[number] = time.monotonic() + self._pauses[number]
         self.tiers[number].prime()
 
     def _try(self, tier: Tier, work: Callable[[], int | None]) -> int | None:

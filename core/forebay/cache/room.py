@@ -52,7 +52,7 @@ class RoomCounter:
         self._counts = Counts(known=False)
         self._added = 0  # bytes of all pages that ever came
         self._orphaned = 0  # bytes that were ever pending in processes when they were killed
-        self._cleared = 0  # of these, what a count of the shelves has made up for
+        self._cleared = 0  # of these, what counts of the shelves have made up for
         self._one = threading.Lock()
 
     def enter(self, shelves: Callable[[], Iterable[tuple[PageId, int]]], /) -> None:
@@ -136,18 +136,25 @@ class RoomCounter:
         """Count what is on the `shelves`, and forget what killed processes had pending.
 
         Meanwhile all goes on: what comes while the shelves are listed may be counted twice, and
-        what goes may be counted still, until the next time; nothing is ever left out.
+        what goes may be counted still; nothing is ever left out. As long as that may hide some of
+        what is too much the room stays `doubtful`, to be counted again.
         """
-        with self._turn():
-            added, orphaned = self._added, self._orphaned
+        with self._turn() as counts:
+            before, added, orphaned = replace(counts), self._added, self._orphaned
         sizes = [size for _, size in shelves()]
         with self._turn() as counts:
             since = self._added - added + self._orphaned - orphaned
             found = sum(sizes) + counts.pending + since
-            counts.used = min(found, counts.used) if counts.known else found
+            still = counts == before and not counts.pending and not since
+            doubt, was = self._orphaned - self._cleared, counts.used
+            if not counts.known:
+                doubt = was = found
+            counts.used = min(found, was)
             counts.pages = len(sizes)
             counts.known = True
-            self._cleared = max(self._cleared, orphaned)
+            # Nothing came or went: it is exact. Else all that was given back is not in doubt.
+            doubt = 0 if still else max(0, doubt - (was - counts.used))
+            self._cleared = self._orphaned - doubt
 
     @property
     def doubtful(self) -> bool:

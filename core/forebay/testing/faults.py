@@ -229,7 +229,8 @@ class CrashPoint(Around):
 
     The environment variable `FOREBAY_CRASH_AT` says where: ``under.put.before.1`` dies at the
     first put of the store that stands as ``under``, ``metadata.write.after.3`` when the third
-    write has returned. ``under.put.middle.1`` dies when the whole body was read.
+    write has returned. ``under.put.middle.1`` dies when the whole body was read, and
+    ``pages.commit.before.1`` at the first commit of any writer of pages.
     """
 
     def __init__(self, store: Any, place: str) -> None:
@@ -249,7 +250,7 @@ class CrashPoint(Around):
             args = (key, _Waiting(body, lambda: self._reach("put.middle")), *rest)
         answer = call(*args, **options)
         self._reach(f"{name}.after")
-        return answer
+        return _Visited(answer, self._call) if name == "writer" else answer
 
     def _reach(self, point: str) -> None:
         if not os.environ.get(CRASH, "").startswith(f"{self._place}.{point}."):
@@ -259,6 +260,18 @@ class CrashPoint(Around):
             visit = self._visits[point]
         if os.environ.get(CRASH) == f"{self._place}.{point}.{visit}":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Visited(Around):
+    """A writer whose operations are visits of its store."""
+
+    def __init__(self, writer: Any, visit: Callable[..., Any]) -> None:
+        super().__init__(writer)
+        self._visit = visit
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        return partial(self._visit, name, found) if callable(found) else found
 
 
 # --- plugins that put a layer in place ---------------------------------------------------

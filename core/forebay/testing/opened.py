@@ -131,8 +131,7 @@ class OpenedForebay:
         self.forebay.housekeeping.settle_late()
         while self.forebay.housekeeping.empty_trash():
             pass
-        # As a start does in the background, whether the count is in doubt or not.
-        self.forebay.cache.prime()
+        self.forebay.cache.recount()
 
     def held(self, kind: bytes) -> list[bytes]:
         """Give the names of the catalog's rows of a kind."""

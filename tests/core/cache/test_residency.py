@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -394,3 +395,33 @@ def test_a_killed_writers_room_comes_back_without_a_restart(make_house, tmp_path
         os.close(other._open.pop())
     house.residency.tend()
     assert house.mem.room().used == 0
+
+
+def test_while_traffic_hides_what_is_right_shelves_are_listed_less_and_less_often(
+    make_house, tmp_path, monkeypatch
+):
+    stores = [DiskPageStore.from_options({"path": str(tmp_path / n)}) for n in ("MEM", "SSD")]
+    house = make_house(stores=stores, rooms=[FileRoom(tmp_path / n) for n in ("MEM", "SSD")])
+    # Whoever had the page was killed when it lay there, and somebody writes all the time.
+    house.fill(0)
+    other = FileRoom(tmp_path / "MEM")
+    other.enter(list)
+    other.take(SIZE, 100)
+    while other._open:
+        os.close(other._open.pop())
+    writer = house.cache.page_writer("s", 1, SIZE)
+    with house.mem._room._turn() as counts:
+        counts.used -= SIZE
+    now, listed, prime = [0.0], [], house.mem.prime
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    )
+    monkeypatch.setattr(house.mem, "prime", lambda: (listed.append(now[0]), prime()))
+    for now[0] in range(200):
+        house.residency.tend()
+    assert listed == [0, 11, 32, 73, 134, 195]
+    writer.abort()
+    for now[0] in range(200, 260):
+        house.residency.tend()
+    assert listed[6:] == [256]
+    assert house.mem.room().used == SIZE

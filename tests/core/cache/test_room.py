@@ -253,6 +253,78 @@ def test_what_a_killed_process_held_comes_back_while_the_others_go_on(tmp_path):
     stays.close()
 
 
+def killed_with_40_bytes(path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment, timeout=30)
+
+
+@pytest.mark.parametrize("does", ["comes", "goes", "is about to go"])
+def test_what_comes_and_goes_beside_a_recount_leaves_the_count_in_doubt(tmp_path, does):
+    stays = FileRoom(tmp_path)
+    stays.enter(shelves(20))
+    killed_with_40_bytes(tmp_path)
+    stays.reclaim()
+
+    def meanwhile():
+        if does == "comes":
+            # Its page is listed and counted as one that came since.
+            stays.settle(stays.take(10, 100), 10)
+            return shelves(20, 10)()
+        listed = shelves(20)()
+        stays.leave(20)
+        if does == "goes":
+            stays.give(20)
+        return listed
+
+    stays.recount(meanwhile)
+    left = {"comes": (20, 10), "goes": (), "is about to go": (20,)}[does]
+    assert stays.counts().used == {"comes": 40, "goes": 20, "is about to go": 40}[does]
+    assert stays.doubtful
+    if does == "is about to go":
+        stays.stay(20)
+    stays.recount(shelves(*left))
+    assert stays.counts() == Counts(used=sum(left), pending=0, pages=len(left))
+    assert not stays.doubtful
+    stays.close()
+
+
+def test_no_doubt_is_left_when_all_that_a_killed_process_held_came_back_beside_others(tmp_path):
+    stays = FileRoom(tmp_path)
+    stays.enter(shelves(20))
+    killed_with_40_bytes(tmp_path)
+    stays.reclaim()
+
+    def meanwhile():
+        listed = shelves(20)()
+        stays.settle(stays.take(10, 100), 10)
+        return listed
+
+    stays.recount(meanwhile)
+    assert stays.counts().used == 30
+    assert not stays.doubtful
+    stays.close()
+
+
+def test_a_first_count_beside_others_is_in_doubt_too(tmp_path):
+    room = FileRoom(tmp_path)
+    room.enter(shelves(10))
+    (tmp_path / "room").unlink()
+
+    def meanwhile():
+        listed = shelves(10, 20)()
+        room.leave(20)
+        room.give(20)
+        return listed
+
+    room.recount(meanwhile)
+    assert room.counts().used == 30
+    assert room.doubtful
+    room.recount(shelves(10))
+    assert room.counts() == Counts(used=10, pending=0, pages=1)
+    assert not room.doubtful
+    room.close()
+
+
 def test_a_successor_in_the_slot_of_a_killed_process_does_not_inherit_its_bytes(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     stays = FileRoom(tmp_path)

@@ -13,6 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from forebay.cache import residency
+from forebay.cache.residency import Residency
 from forebay.cache.room import Counts, FileRoom, RoomCounter
 from forebay.cache.tier import Tier
 from forebay.errors import NoSpace, StorageError
@@ -556,6 +558,70 @@ def test_what_a_killed_process_reserved_is_counted_anew(tmp_path, tiers):
     assert not tiers[0].doubtful
     assert tiers[0].room().used == 100
     check_counts(tiers[0])
+
+
+DIE = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("hammers", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from pathlib import Path
+from forebay.testing.faults import CRASH, CrashPoint
+tier = module.disk_tier(Path(sys.argv[2]), 2000)
+tier.store = CrashPoint(tier.store, "pages")
+os.environ[CRASH] = sys.argv[3]
+writer = tier.writer(module.PageId("new", 500, 0), 500, required=True)
+writer.write(b"x" * 500)
+writer.commit(sync=False)
+tier.delete(module.PageId("old"))
+writer = tier.writer(module.PageId("larger"), 1400, required=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("writer.before.1", ["old", "older"]),
+        ("writer.after.1", ["old", "older"]),
+        ("write.after.1", ["old", "older"]),
+        ("commit.before.1", ["old", "older"]),
+        ("commit.after.1", ["old", "older", "new"]),
+        ("delete.before.1", ["old", "older", "new"]),
+        ("delete.after.1", ["older", "new"]),
+        ("delete.before.2", ["older", "new"]),
+        ("delete.after.2", ["new"]),
+    ],
+)
+def test_wherever_a_process_dies_its_room_is_counted_beside_others_and_then_right(
+    tmp_path, tiers, monkeypatch, point, left
+):
+    tier = disk_tier(tmp_path, 5000)
+    tiers.append(tier)
+    put(tier, "older", b"x" * 300)
+    put(tier, "old", b"x" * 300)
+    died = child(DIE, tmp_path, f"pages.{point}")
+    died.communicate(timeout=30)
+    assert died.returncode == -signal.SIGKILL
+    assert on_shelves(tier) == set(left)
+    listing = tier.store.pages
+
+    def beside():
+        # A page that comes before the shelves are listed, and one that goes after that.
+        put(tier, "comes", b"x" * 200)
+        put(tier, "went", b"x" * 200)
+        listed = list(listing())
+        tier.delete(PageId("went"), 200)
+        return listed
+
+    monkeypatch.setattr(tier.store, "pages", beside)
+    assert tier.doubtful
+    tier.prime()
+    monkeypatch.undo()
+    assert tier.room().used >= sum(size for _, size in tier.store.pages())
+    monkeypatch.setattr(residency, "_PRIME", 0.0)
+    Residency([tier]).tend()
+    check_counts(tier)
+    assert not tier.doubtful
 
 
 class CountedTier(RuleBasedStateMachine):
