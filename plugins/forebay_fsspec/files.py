@@ -80,11 +80,12 @@ class Files(Protocol):
         """Begin a new file. Raises NotFound when its directory is missing."""
         ...
 
-    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
-        """Tell of the file at `path`, now `entry`, once its fingerprint is not one of the past.
+    def newer(self, path: str, entry: Entry, than: Entry | None, /) -> Entry:
+        """Tell of the file at `path`, just written, once its fingerprint is its own.
 
-        `than` is the file that it will replace, and not older by the clock that both were told
-        by. Raises Unavailable when no other fingerprint can be given just now.
+        `entry` is it as it was written, `than` what had its place last. Where times are coarse it
+        gets one that is over, so that it differs from what overwrites it too. Raises Unavailable
+        when the fingerprint would be that of `than`.
         """
         ...
 
@@ -276,9 +277,9 @@ class FsspecFiles:
         with Translated(path), self._connections.use() as fs:
             return FsspecSink(fs.open(path, "wb"), path, durable=self._durable)
 
-    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
+    def newer(self, path: str, entry: Entry, than: Entry | None, /) -> Entry:
         """Insist on another fingerprint than that of `than`. Raises Unavailable."""
-        if entry.fingerprint == than.fingerprint:
+        if than is not None and entry.fingerprint == than.fingerprint:
             raise Unavailable(f"{path!r}: the store's clock is too coarse; try again in a moment")
         return entry
 

@@ -10,10 +10,11 @@ import ftplib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from forebay.errors import NotFound, StorageError, Unavailable
+from forebay_fsspec.clock import time_for
 from forebay_fsspec.connections import Connections
 from forebay_fsspec.faults import Translated
 from forebay_fsspec.files import UNKNOWN, Checked, Entry, Sink, Source, moment
@@ -118,12 +119,14 @@ class FtpFiles:
         """Begin a new file. Raises NotFound when its directory is missing."""
         return FtpSink(self._connections, path)
 
-    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
-        """Set the file's time a second behind that of another: servers tell whole seconds only.
+    def newer(self, path: str, entry: Entry, than: Entry | None, /) -> Entry:
+        """Give the file a time of its own: servers tell whole seconds only.
 
-        Raises Unavailable where the server does not let us.
+        Raises Unavailable where the server does not let us and it would be that of `than`.
         """
-        when = f"{than.modified + timedelta(seconds=1):%Y%m%d%H%M%S}"
+        if than is None and entry.modified == moment(None):
+            return entry  # of a server that tells no times at all
+        when = f"{moment(time_for(entry, than)):%Y%m%d%H%M%S}"
         with self._ftp(path) as ftp:
             try:
                 ftp.sendcmd(f"MFMT {when} {path}")
@@ -131,7 +134,8 @@ class FtpFiles:
                 with suppress(ftplib.error_perm):
                     ftp.sendcmd(f"MDTM {when} {path}")
         entry = self.info(path)
-        if entry.modified == than.modified:  # the fact `unique` may be an inode of before
+        # The fact `unique` may be an inode of before.
+        if than is not None and entry.modified == than.modified:
             raise Unavailable(f"{path!r}: the server's clock has whole seconds; try again in one")
         return entry
 

@@ -91,7 +91,7 @@ class HttpFiles:
         """Raise PermissionDenied, as all that would write."""
         self._refuse(path)
 
-    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
+    def newer(self, path: str, entry: Entry, than: Entry | None, /) -> Entry:
         """Raise PermissionDenied."""
         self._refuse(path)
 

@@ -21,11 +21,11 @@ from forebay_fsspec.archive import ArchiveFiles
 from forebay_fsspec.connections import Connections
 from forebay_fsspec.files import Files, FsspecFiles
 from forebay_fsspec.memory import MemoryFiles
-from forebay_fsspec.protocols import Row
+from forebay_fsspec.protocols import SKEW, Row
 from forebay_fsspec.under import FsspecUnderStore
 
 PREFIX: Final = "fsspec+"
-_OURS: Final = ("durability", "timeout", "parallel_reads")
+_OURS: Final = ("durability", "timeout", "parallel_reads", "clock_skew")
 
 
 def _disconnect(fs: Any) -> None:
@@ -62,7 +62,7 @@ def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
         settings = {**settings.pop("target_options", {}), **settings}
     row = protocols.BY_NAME.get(protocol, protocols.UNKNOWN)
     cls = _class_of(protocol, row)
-    faults, timeout, parallel = _ours(settings, row)
+    faults, timeout, parallel, skew = _ours(settings, row)
     place, root = _place(row, cls, protocol, rest, faults)
     allowed = _allowed(cls, row)
     for name in settings:
@@ -83,7 +83,7 @@ def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
     files = _files(row, connections, root, arguments, timeout, durable, immutable)
     if row.place in ("url", "archive"):
         root = ""
-    return FsspecUnderStore(files, root.rstrip("/"), row, parallel=parallel)
+    return FsspecUnderStore(files, root.rstrip("/"), row, parallel=parallel, skew=skew)
 
 
 def _files(
@@ -141,7 +141,7 @@ def _class_of(protocol: str, row: Row) -> type:
         raise ConfigurationError(f"{protocol}:// cannot be used: {reason}") from error
 
 
-def _ours(settings: dict[str, Any], row: Row) -> tuple[list[str], float, int]:
+def _ours(settings: dict[str, Any], row: Row) -> tuple[list[str], float, int, float]:
     """Take our own options out of a mount's; tell what is wrong with them."""
     faults = []
     durability = settings.pop("durability", "disk")
@@ -155,7 +155,13 @@ def _ours(settings: dict[str, Any], row: Row) -> tuple[list[str], float, int]:
     if not isinstance(parallel, int) or isinstance(parallel, bool) or not 1 <= parallel <= 64:
         faults.append(f"parallel_reads = {parallel!r}: must be a whole number from 1 to 64")
         parallel = row.parallel
-    return faults, float(timeout), min(parallel, row.parallel) if row.parallel == 1 else parallel
+    if row.parallel == 1:
+        parallel = 1
+    skew = settings.pop("clock_skew", SKEW) if row.tick else SKEW
+    if not isinstance(skew, int | float) or isinstance(skew, bool) or skew < 0:
+        faults.append(f"clock_skew = {skew!r}: must be a number of seconds, 0 or more")
+        skew = SKEW
+    return faults, float(timeout), parallel, float(skew)
 
 
 def _place(
@@ -210,7 +216,8 @@ def _allowed(cls: Any, row: Row) -> frozenset[str] | None:
         for one in inspect.signature(cls.__init__).parameters.values()
         if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and one.name != "self"
     ]
-    return frozenset([*named, *row.options, *_OURS])
+    ours = _OURS if row.tick else tuple(name for name in _OURS if name != "clock_skew")
+    return frozenset([*named, *row.options, *ours])
 
 
 def _make(cls: Any, row: Row, arguments: Mapping[str, Any], timeout: float) -> Any:

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 
 from forebay.types import Capabilities
 
+SKEW: Final = 5.0
+"""Seconds by which the clocks of a server and of this machine may differ, unless told."""
 CONTROLS: Final = r"[\x00-\x1f\x7f]"
 _FTP: Final = r"[\x00-\x1f\x7f]|^\s|\s$"
 _WINDOWS: Final = r'[\x00-\x1f\x7f<>:"|?*\\]|[. ]$|^(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)'
@@ -60,6 +62,8 @@ class Row:
     """Connections of one thread each; None where threads share one."""
     forbidden: str = CONTROLS
     path_max: int | None = 4000
+    tick: float = 0.0
+    """Seconds in whose steps the server tells times; 0 where two versions never share one."""
     moves: str = ""
     """The protocol's own ways in `moves`, where fsspec's do not do."""
     server: str = ""
@@ -127,8 +131,9 @@ ROWS: Final = (
                 "sftp_client_kwargs": {"path_errors": "surrogateescape"},
             }
         ),
+        tick=1.0,
         server="asyncssh; OpenSSH's sftp-server where it is installed",
-        note="fingerprints are of whole seconds; host keys are checked (known_hosts)",
+        note="times are of [whole seconds](#whole-seconds); host keys are checked (known_hosts)",
     ),
     Row(
         ("ftp",),
@@ -139,8 +144,10 @@ ROWS: Final = (
         connections=4,
         parallel=2,
         forbidden=_FTP,
+        tick=1.0,
         server="pyftpdlib, also without MLST and MLSD",
-        note="fingerprints are of whole seconds; atomic where the server's rename replaces",
+        note="times are of [whole seconds](#whole-seconds); "
+        "atomic where the server's rename replaces",
     ),
     Row(
         ("smb",),

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, TypeVar
 
 from forebay.errors import NotFound, NotSupported, SourceChanged, StorageError, Unavailable
+from forebay_fsspec.clock import time_for
 from forebay_fsspec.connections import Connections, begin, run
 from forebay_fsspec.faults import Translated
 from forebay_fsspec.files import Entry, Sink, Source, moment
@@ -182,15 +183,25 @@ class SftpFiles:
         file = self._do(path, lambda channel: channel.open(path, "wb"))
         return SftpSink(self._current(), file, path, self._timeout)
 
-    def newer(self, path: str, entry: Entry, than: Entry, /) -> Entry:
-        """Set the file's time a second behind that of another: servers tell whole seconds only."""
+    def newer(self, path: str, entry: Entry, than: Entry | None, /) -> Entry:
+        """Give the file a time of its own: servers tell whole seconds only.
+
+        One that sets no times leaves it as it is, or raises if that is the time of `than`.
+        """
+        seconds = time_for(entry, than)
 
         async def touch(channel: Any) -> Any:
-            seconds = int(than.modified.timestamp()) + 1
             await channel.utime(path, (seconds, seconds))
             return await channel.stat(path)
 
-        return _entry(path.rpartition("/")[2], self._do(path, touch))
+        try:
+            return _entry(path.rpartition("/")[2], self._do(path, touch))
+        except Unavailable:
+            raise
+        except StorageError:
+            if than is not None and entry.modified <= than.modified:
+                raise
+            return entry
 
     def move(self, source: str, target: str, /) -> None:
         """Move a file onto another in one step.

@@ -29,9 +29,10 @@ from forebay.stores.listing import roll_up
 from forebay.streams import BLOCK, Reader
 from forebay.types import Attributes, ByteRange, CommonPrefix, ObjectInfo
 from forebay_fsspec import names
+from forebay_fsspec.clock import Clock
 from forebay_fsspec.files import UNKNOWN, Entry, Files, Sink, Source
 from forebay_fsspec.names import STAGING, Chain, Names, is_utf8
-from forebay_fsspec.protocols import Row
+from forebay_fsspec.protocols import SKEW, Row
 from forebay_fsspec.reading import Fetchers, RangeReader
 from forebay_fsspec.walk import Walk
 
@@ -44,13 +45,16 @@ _FINAL = (PermissionDenied, Unavailable, NoSpace, InvalidKey)
 class FsspecUnderStore:
     """Objects as files below `root` of one file system; `row` says what the protocol can do."""
 
-    def __init__(self, files: Files, root: str, row: Row, *, parallel: int) -> None:
+    def __init__(
+        self, files: Files, root: str, row: Row, *, parallel: int, skew: float = SKEW
+    ) -> None:
         self.capabilities = row.capabilities
         self._files = files
         self._root = root
         self._row = row
         self._names = Names(row.forbidden)
         self._fetchers = Fetchers(parallel)
+        self._clock = Clock(row.tick, skew)
         self._swept = False
 
     def close(self) -> None:
@@ -63,7 +67,7 @@ class FsspecUnderStore:
     def head(self, key: str, /) -> ObjectInfo:
         """Tell of one object. Raises NotFound."""
         for path in self._paths(key):
-            entry = self._look(path)
+            entry = self._clock.look_at_rest(path, self._look)
             if entry is not None and not entry.is_directory:
                 return _told(key, entry)
         return self._empty_folder(key)
@@ -85,7 +89,8 @@ class FsspecUnderStore:
     def _begun(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> RangeReader:
         """Open an object and fetch its first bytes; anew when it is replaced just then."""
         for attempt in range(_ATTEMPTS):
-            source = self._source(key)
+            # A version that somebody names was proved to be one when it was looked at.
+            source = self._source(key, at_rest=if_match is None)
             info = self._empty_folder(key) if source is None else _told(key, source.entry)
             reader = RangeReader(info, source or _Nothing(), byte_range, self._fetchers)
             try:
@@ -226,9 +231,11 @@ class FsspecUnderStore:
         threads = self._fetchers.threads
         return list((threads.map if threads else map)(self._look, paths))
 
-    def _source(self, key: str) -> Source | None:
+    def _source(self, key: str, *, at_rest: bool) -> Source | None:
         for path in self._paths(key):
             with suppress(NotFound):
+                if at_rest:
+                    return self._clock.open_at_rest(path, self._files.open)
                 return self._files.open(path)
         return None
 
@@ -287,15 +294,18 @@ class FsspecUnderStore:
         """Move a whole body to where its object is, and make room there as need be."""
         plain, escaped = self._two_paths(key)
         failed: StorageError | None = None
+        written = entry
+        self._clock.compare(written)
         for _ in range(_ATTEMPTS):
             target = plain or escaped
             there = self._look(target)
             if there is not None and there.is_directory:
                 target = escaped
                 there = self._look(target)
-            if there is not None and there.modified >= entry.modified:
-                # On a coarse clock: the fingerprint may be that of this or of an earlier version.
-                entry = self._files.newer(staged, entry, there)
+            than = self._clock.latest(target, there)
+            if self._row.tick or (than is not None and than.modified >= written.modified):
+                # The fingerprint may be that of an earlier version, or of one still to come.
+                entry = self._files.newer(staged, written, than)
             try:
                 self._files.move(staged, target)
             except _FINAL:
@@ -307,6 +317,7 @@ class FsspecUnderStore:
             if target == plain and not self._row.flat:
                 with suppress(NotFound):  # an older one, from when a directory had the name
                     self._files.remove(escaped)
+            self._clock.own(target, entry)
             return entry
         assert failed is not None
         raise failed

@@ -61,6 +61,17 @@ class ReadingTests(UnderStoreKit):
         self.poke(under, "kit/object", b"another length")
         assert under.head("kit/object").fingerprint not in seen
 
+    def test_fingerprint_tells_apart_what_is_written_at_once(self, under: UnderStore) -> None:
+        """Check versions of one length that follow each other faster than a clock may tick."""
+        seen = {put(under, "kit/object", b"0" * 9).fingerprint}
+        for digit in (b"1", b"2", b"3"):
+            self.poke(under, "kit/object", digit * 9)
+            told = under.head("kit/object").fingerprint
+            assert told not in seen, "two versions look the same"
+            with under.open("kit/object", if_match=told) as reader:
+                assert reader.read(10) == digit * 9
+            seen.add(told)
+
     def test_attributes_are_given_back_as_claimed(self, under: UnderStore) -> None:
         """Check the capability `attributes`: its claim, or its denial."""
         put(under, "kit/object", b"x", attributes=ATTRIBUTES)

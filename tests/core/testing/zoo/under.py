@@ -22,6 +22,9 @@ from forebay_memory.under import MemoryReader, MemoryUnderStore, _Object
 # --- honest ones, and how the kit gets around them ---------------------------------------
 
 
+POKED = itertools.count()
+
+
 class Honest(MemoryUnderStore):
     """The store in memory, with the power to copy and a plug to pull."""
 
@@ -69,7 +72,7 @@ class TestHonest(UnderStoreTests):
         return self.store()
 
     def poke(self, under, key, content):
-        info = ObjectInfo(key, len(content), datetime.now(UTC), f"poked-{len(content)}")
+        info = ObjectInfo(key, len(content), datetime.now(UTC), f"poked-{next(POKED)}")
         under._objects[key] = _Object(info, content)
         under._keys[:] = sorted(under._objects)
 
@@ -229,6 +232,26 @@ class TellsAnotherSize(Honest):
     def head(self, key):
         info = super().head(key)
         return replace(info, size=info.size + 1)
+
+
+class CountsInSeconds(HonestFiles):
+    caught_by = "test_fingerprint_tells_apart_what_is_written_at_once"
+
+    def put(self, key, body, **kwargs):
+        super().put(key, body, **kwargs)
+        return self.head(key)
+
+    def head(self, key):
+        info = super().head(key)
+        seconds = int(info.last_modified.timestamp())
+        return replace(info, fingerprint=f"{info.size:x}-{seconds:x}")
+
+    @contextmanager
+    def open(self, key, byte_range=None, *, if_match=None):
+        if if_match not in (None, self.head(key).fingerprint):
+            raise PreconditionFailed(key)
+        with super().open(key, byte_range) as reader:
+            yield reader
 
 
 class RemembersWhatItSaw(Honest):
