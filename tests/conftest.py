@@ -41,6 +41,23 @@ def _own_environment(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_once():
+    """Let the sessions of botocore share what they read of its data, 80 ms for each client."""
+    from botocore import session
+
+    shared, create_loader = {}, session.create_loader
+
+    def create(path=None):
+        loader = create_loader(path)
+        loader._cache = shared
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_loader", create)
+        yield
+
+
 @pytest.fixture
 def open_files(tmp_path):
     """Give what this process has open below `tmp_path`; what other tests left may come and go."""

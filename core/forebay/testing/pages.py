@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -302,6 +303,12 @@ class PageStoreMachine(RuleBasedStateMachine):
         self.model: dict[PageId, bytes] = {}
         self.writers: list[tuple[PageId, PageWriter, bytes]] = []
         self.readers: list[tuple[PageReader, bytes]] = []
+
+    @initialize(page=st.sampled_from(IDS), contents=st.lists(_contents, max_size=3))
+    def meet(self, page: PageId, contents: list[bytes]) -> None:
+        """Begin some writers of one page: chance alone seldom makes two meet."""
+        for content in contents:
+            self.begin(page, content, known=True)
 
     @rule(page=st.sampled_from(IDS), content=_contents, known=st.booleans())
     def begin(self, page: PageId, content: bytes, known: bool) -> None:

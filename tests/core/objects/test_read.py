@@ -269,13 +269,13 @@ def test_readers_of_a_key_that_is_overwritten_all_the_time_see_whole_versions(op
     opened.put("key", content_of("0", 20_000), write_type)
     stop = threading.Event()
     failures = []
+    known = {content_of(str(number), 20_000) for number in range(61)}
 
     def look():
         while not stop.is_set():
             try:
                 with opened.forebay.reads.get(opened.bucket, "key", lambda _: None) as found:
                     got = b"".join(iter(lambda o=found: o.read(7_000), b""))
-                known = [content_of(str(number), 20_000) for number in range(61)]
                 if got not in known:
                     failures.append("torn")
             except Exception as failure:
