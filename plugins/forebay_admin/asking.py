@@ -108,4 +108,15 @@ def _choose(**given: str | None) -> dict[str, str | None]:
 
 def print_json(answer: object) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    click.echo(json_text(answer, indent=2))
+
+
+def json_text(answer: object, indent: int | None = None) -> str:
+    """Give a JSON document with all that moves a terminal written out."""
+    text = json.dumps(answer, indent=indent, ensure_ascii=False)
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    # json leaves DEL as it is, whatever it is told.
+    return "\\u007f" if one == "\x7f" else json.dumps(one)[1:-1]

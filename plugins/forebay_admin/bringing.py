@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
@@ -195,7 +196,8 @@ def _send(server: Server, paths: Iterable[str]) -> Any:
 
 
 def _follow(server: Server, load_id: int, *, quiet: bool) -> Any:
-    """Draw a job until it stops; Ctrl-C pauses it."""
+    """Draw a job until it stops; Ctrl-C and SIGTERM pause it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     err = Console(stderr=True, highlight=False, quiet=quiet)
     try:
         if err.is_terminal:
@@ -207,6 +209,8 @@ def _follow(server: Server, load_id: int, *, quiet: bool) -> Any:
             f"load {load_id} is paused after {job['objects']} objects ({size(job['size'])}); "
             f"go on with `forebay load --resume {load_id}`"
         ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _until_it_stops(server: Server, load_id: int, draw: Callable[[Any], None]) -> Any:

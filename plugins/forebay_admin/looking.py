@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 from rich.table import Table
 
-from forebay_admin.asking import asks, print_json
+from forebay_admin.asking import asks, json_text, print_json
 from forebay_admin.client import Server
 from forebay_admin.drawing import age, console, escape, share, size, table, when
 
@@ -171,7 +170,7 @@ def ls(server: Server, as_json: bool, path: str, recursive: bool, limit: int | N
 
 
 def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False)
+    return json_text(entry)
 
 
 def _draw(entries: list[dict[str, Any]], *, titles: bool) -> Table:

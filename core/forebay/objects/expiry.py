@@ -120,7 +120,7 @@ class Expiry:
         except AccessDenied:
             return Expired(failed=1)
         except ForebayError as failure:
-            log.warning("%s is over, but stays: %s", path_of(bucket.name, key), failure)
+            log.warning("%r is over, but stays: %s", path_of(bucket.name, key), failure)
             return Expired(failed=1)
 
 

@@ -1,11 +1,12 @@
 import itertools
+import json
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from forebay.errors import ConfigurationError
-from forebay_admin.asking import asks
+from forebay_admin.asking import asks, print_json
 from forebay_admin.client import Refusal, Server, Unreachable
 
 HERE = ["--server", "http://127.0.0.1:1", "--token", "t"]
@@ -106,3 +107,12 @@ def test_a_refusal_moves_no_terminal():
         command(Refusal("NoSuchKey", "no a\x1b[2J\nnor b")), [*HERE, "word"]
     )
     assert result.stderr == "forebay: no a\\x1b[2J\nnor b\n"
+
+
+def test_json_moves_no_terminal_and_says_the_same(capsys):
+    said = {"key": "día\x7f\x9b2J\x1b\n\U000e0001"}
+    print_json(said)
+    printed = capsys.readouterr().out
+    assert all(one.isprintable() or one == "\n" for one in printed)
+    assert "día" in printed
+    assert json.loads(printed) == said

@@ -164,7 +164,8 @@ def blocks(terminal):
             yield block.decode(errors="replace")
 
 
-def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer, number):
     watched = layer.stores[0]
     watched.hold(after=10)
     ours, theirs = pty.openpty()
@@ -176,13 +177,13 @@ def test_ctrl_c_pauses_a_load_and_says_how_to_go_on(operator, layer):
         while len(watched.opened) <= 10:
             assert loading.poll() is None
             time.sleep(0.01)
-        loading.send_signal(signal.SIGINT)
+        loading.send_signal(number)
         said += "".join(drawn)
         assert loading.wait(60) == 130
     os.close(ours)
-    number = re.search(r"is paused after .*; go on with `forebay load --resume (\d+)`", said)[1]
+    paused = re.search(r"is paused after .*; go on with `forebay load --resume (\d+)`", said)[1]
     watched.release()
-    assert "is DONE: 30 objects" in operator.run("load", "--resume", number)
+    assert "is DONE: 30 objects" in operator.run("load", "--resume", paused)
     assert len(set(watched.opened)) == 30
     assert operator.json("stat", "s3://lake/a/029")["held"]["size"] == len(BODY)
 
