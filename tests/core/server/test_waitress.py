@@ -19,7 +19,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 from forebay.errors import SourceChanged
 from forebay.lanes import Lanes
-from forebay.server import waitress as waitress_module
+from forebay.server import dispatcher
 from forebay.server.listeners import bind
 from forebay.server.waitress import LARGE, Server, View, connection_limit, make_server
 
@@ -439,7 +439,7 @@ def test_no_more_begin_at_once_than_there_are_threads():
 
 
 def test_threads_that_are_not_needed_any_more_end(site, monkeypatch):
-    monkeypatch.setattr(waitress_module, "SPARE", 0.01)
+    monkeypatch.setattr(dispatcher, "SPARE", 0.01)
     with serving(site, threads=2) as server:
         with waiting_for(server, "/slow", 6):
             assert len(server.task_dispatcher.threads) >= 7
