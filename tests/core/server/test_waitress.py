@@ -519,11 +519,11 @@ def test_idle_connections_do_not_delay_a_stop_but_may_bring_one_request_more(ser
         for connection in (idle, late):
             ask(connection, "GET", "/")
         began = time.monotonic()
-        server.stop(5, linger=0.3)
+        server.stop(30, linger=1)
         answer, _ = ask(late, "GET", "/")
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
-        assert server.join(2)
-        assert time.monotonic() - began < 1
+        assert server.join(20)
+        assert time.monotonic() - began < 10
         assert idle.sock.recv(1) == b""
 
 
@@ -533,8 +533,8 @@ def test_a_stop_cuts_what_does_not_end_in_time(site, caplog):
         assert site.entered.wait(5)
         began = time.monotonic()
         server.stop(0.1)
-        assert server.join(5)
-        assert time.monotonic() - began < 2
+        assert server.join(20)
+        assert time.monotonic() - began < 8, "the request takes ten seconds"
         with pytest.raises(http.client.RemoteDisconnected):
             connection.getresponse()
     assert "1 requests in flight were cut off" in caplog.text

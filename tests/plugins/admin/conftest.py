@@ -106,6 +106,14 @@ class Origin:
     def pause(self, seconds):
         self._layer.stores[0].pause = seconds
 
+    def hold(self, after):
+        """Let so many objects be read, and no other one before `release`."""
+        self._layer.stores[0].hold(after)
+
+    def release(self):
+        """Let everything be read."""
+        self._layer.stores[0].release()
+
 
 class Serving:
     """A server of two workers in processes of its own, over an origin mounted at /lake."""

@@ -212,7 +212,7 @@ def test_a_load_goes_on_when_its_server_was_killed(tmp_path, objects, serving):
     """Done-when: progress, interrupted, resumed; afterwards stat tells the truth."""
     origin = serving.origin(objects, 20_000)
     serving.start()
-    origin.pause = 0.02
+    origin.hold(after=objects // 2)
     job = json.loads(serving.ask("load", "s3://lake", "--detach", "--json"))
     deadline = time.monotonic() + 300
     while len(origin.read) < objects // 3:
@@ -221,7 +221,7 @@ def test_a_load_goes_on_when_its_server_was_killed(tmp_path, objects, serving):
     serving.kill()
     before = len(origin.read)
     assert before < objects, "it was killed in the middle"
-    origin.pause = 0.0
+    origin.release()
     serving.start()
     deadline = time.monotonic() + 600
     while True:
