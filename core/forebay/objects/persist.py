@@ -27,6 +27,7 @@ from forebay.errors import (
 )
 from forebay.events import ObjectPersisted, PersistFailed, SyncConflict
 from forebay.objects import intents
+from forebay.objects.comeback import Comeback, is_down
 from forebay.objects.mounts import Mount
 from forebay.objects.read import OpenObject, Reads
 from forebay.objects.shared import Shared, check_stored, log, now_ms
@@ -64,6 +65,8 @@ class Persist:
         self._reads = reads
         self._writes = writes
         self._at_work: set[tuple[int, str]] = set()
+        self.comeback: Comeback | None = None
+        """Told of stores that do not answer, while there are workers."""
 
     def run_one(self) -> bool:
         """Take the job that is due first and do it; tell whether there was one."""
@@ -74,12 +77,16 @@ class Persist:
         self._at_work.add((bucket.id, key))
         try:
             self._upload(bucket, key, job)
+            if self.comeback is not None:
+                self.comeback.served(self._path(bucket, key))
         except (_Superseded, NoSuchBucket):
             self._forget(bucket, key, job)
         except Exception as failure:
             if not isinstance(failure, ForebayError):
                 log.exception("persisting %s/%r failed", bucket.name, key)
             self._retry(bucket, key, job, failure)
+            if self.comeback is not None and is_down(failure):
+                self.comeback.missed(self._path(bucket, key))
         finally:
             self._at_work.discard((bucket.id, key))
         return True
@@ -119,6 +126,9 @@ class Persist:
 
         due = self._shared.catalog.read(read)
         return None if due is None else max(0.0, (due - now_ms()) / 1000)
+
+    def _path(self, bucket: Bucket, key: str) -> str:
+        return self._shared.mounts.find(bucket.name, key).config.path
 
     # --- one job ---------------------------------------------------------------------
 
@@ -300,6 +310,7 @@ class PersistWorkers:
         self._shared = shared
         self._persist = persist
         self._stopping = threading.Event()
+        self._comeback = Comeback(shared)
         count = max(1, shared.config.persist.workers)
         self._threads = [
             threading.Thread(target=self._run, name=f"persist-{n}", daemon=True)
@@ -308,12 +319,15 @@ class PersistWorkers:
 
     def start(self) -> None:
         """Start the threads."""
+        self._persist.comeback = self._comeback
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """End the threads, each after the job it is at."""
         self._stopping.set()
+        self._persist.comeback = None
+        self._comeback.stop()
         self._shared.jobs_wait.set()
         for thread in self._threads:
             if thread.is_alive():
