@@ -74,8 +74,13 @@ class Cache:
         )
 
     def page_writer(self, segment: str, index: int, size: int) -> SegmentWriter | None:
-        """Begin page `index`, which was fetched, of `size` bytes; None when no tier takes it."""
+        """Begin page `index`, which was fetched, of `size` bytes.
+
+        None when no tier takes it, or one has it: no room is made for it in vain.
+        """
         page = PageId(segment, self.page_size, index)
+        if self.holds_page(segment, index):
+            return None
         self._residency.missed(segment)
         try:
             return SegmentWriter(self._tiers, page, size, required=False)

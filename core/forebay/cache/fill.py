@@ -15,8 +15,10 @@ from forebay.types import ByteRange, PageId
 
 RUN = 8 << 20
 """Most bytes of one fetch; runs begin and end at its multiples, so that they meet."""
+_OVER = 2 << 20
+"""Most bytes in a row that a fetch brings although they are there: what a request costs."""
 _OPENED = 256
-"""Most pages that `plan` opens and keeps open; fewer where a process may open few files."""
+"""Most pages that are kept open before they are read; fewer where a process may open few files."""
 _FEW = 16
 """Pages that it opens of a longer range, which cannot be sent as files."""
 _LOOKED_AT = 1024
@@ -50,6 +52,7 @@ class PageBody:
         self._first = byte_range.start // self._page
         self._stop = -(-byte_range.stop // self._page) if byte_range.length else self._first
         self._in_run = max(1, RUN // self._page)
+        self._most = min(_OPENED, fetches.files // 64)
         self._held: dict[int, PageReader] = {}
         self._joined: dict[int, Fetch] = {}
         self._ahead = self._first
@@ -64,8 +67,8 @@ class PageBody:
         """Look which pages are there and set `cache`; opens the first ones, reads no source."""
         if self.cache:
             return self.cache
-        count, most = self._stop - self._first, min(_OPENED, self._fetches.files // 64)
-        window = self._first + (count if count <= most else _FEW)
+        count = self._stop - self._first
+        window = self._first + (count if count <= self._most else _FEW)
         seen: set[bool] = set()
         for index in range(self._first, min(self._stop, self._first + _LOOKED_AT)):
             opens = index < window and False not in seen
@@ -170,7 +173,7 @@ class PageBody:
         parallel = 0 if self._crowded_out else self._fetches.parallel
         limit = min(self._stop, index + parallel * self._in_run)
         while self._ahead < limit and len(self._joined) < parallel:
-            if self._cache.holds_page(self._segment, self._ahead):
+            if self._there(self._ahead):
                 self._ahead += 1
                 continue
             stop = self._missing(self._ahead)
@@ -181,12 +184,26 @@ class PageBody:
             self._ahead = fetch.stop
 
     def _missing(self, index: int) -> int:
-        """Give the end of the pages from `index` that are wanted, of one run and not there."""
-        stop = index + 1
+        """Give the end of the fetch from page `index`: of one run, its last page not there either.
+
+        It goes on over a few pages that are there: another request would cost more.
+        """
+        at = stop = index + 1
         limit = min(self._stop, (index // self._in_run + 1) * self._in_run)
-        while stop < limit and not self._cache.holds_page(self._segment, stop):
-            stop += 1
+        while at < limit and (at - stop) * self._page <= _OVER:
+            if not self._there(at):
+                stop = at + 1
+            at += 1
+        for brought in range(index, stop):
+            if brought in self._held:
+                self._held.pop(brought).close()
         return stop
+
+    def _there(self, index: int) -> bool:
+        """Tell whether a page is on a shelf; it is kept open, as it might go before it is read."""
+        if len(self._held) < self._most:
+            return self._keep(index)
+        return index in self._held or self._cache.holds_page(self._segment, index)
 
     def _near(self, index: int) -> bool:
         """Tell whether a page is on a shelf, or in memory on its way there."""

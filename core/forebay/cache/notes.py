@@ -238,10 +238,6 @@ class TierNotes:
         """Ask for room."""
         self._messenger.note(Note("need", self._number, size=size))
 
-    def knows(self, page: PageId) -> bool:
-        """Tell, without I/O, whether this process saw the page on the shelf."""
-        return page in self._seen
-
     def size_of(self, page: PageId) -> int | None:
         """Give the size in bytes of a page that was seen."""
         return self._seen.get(page)

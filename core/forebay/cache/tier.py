@@ -57,9 +57,6 @@ class Notes(Protocol):
     def refused(self) -> None:
         """Take note that a page found no room."""
 
-    def knows(self, page: PageId) -> bool:
-        """Tell, without I/O, whether this process saw the page on the shelf."""
-
     def size_of(self, page: PageId) -> int | None:
         """Give the size in bytes of a page, where that is known."""
 
@@ -126,13 +123,16 @@ class Tier:
         return reader
 
     def knows(self, page: PageId) -> bool:
-        """Tell, without I/O, whether this process saw the page on the shelf."""
-        return self.notes.knows(page)
+        """Tell, without I/O, whether the page is known to be on the shelf; for the one who evicts.
+
+        Who does not evict knows of none: what it saw there may be gone since.
+        """
+        return self._asks is None and self.stock.knows(page)
 
     def holds(self, page: PageId) -> bool:
         """Tell whether a page is there; that is no use of it."""
         try:
-            return self.notes.knows(page) or self._on_shelf(page) is not None
+            return self.knows(page) or self._on_shelf(page) is not None
         except StorageError:
             return False
 

@@ -216,6 +216,12 @@ def test_page_writer_is_none_when_there_is_no_room(house):
     assert house.cache.page_writer("c", 0, PAGE) is None
 
 
+def test_page_writer_is_none_for_a_page_that_is_there(house):
+    put_page(house.cache, "a", 0, b"x" * PAGE)
+    assert house.cache.page_writer("a", 0, PAGE) is None
+    assert house.cache.page_writer("a", 1, PAGE) is not None
+
+
 def test_page_writer_is_none_when_every_tier_fails(house, caplog):
     house.mem.broken = house.ssd.broken = "writer"
     with caplog.at_level(logging.WARNING):

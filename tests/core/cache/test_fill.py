@@ -123,7 +123,8 @@ def test_a_hit_asks_the_source_for_nothing(fetches):
     assert origin.asked == []
 
 
-def test_neighbours_that_miss_are_joined(fetches):
+def test_neighbours_that_miss_are_joined(fetches, monkeypatch):
+    monkeypatch.setattr(fill, "_OVER", 0)
     fill_pages(fetches, 2, 5)
     origin = Origin()
     with body(fetches, origin, 0, 8 * PAGE) as reader:
@@ -131,6 +132,52 @@ def test_neighbours_that_miss_are_joined(fetches):
         assert read_all(reader) == SEGMENT[: 8 * PAGE]
     assert origin.asked == [(0, 32), (48, 80), (96, 128)]
     assert pages(fetches) == list(range(8))
+
+
+def test_a_fetch_goes_on_over_a_few_pages_that_are_there(fetches, monkeypatch):
+    monkeypatch.setattr(fill, "_OVER", 2 * PAGE)
+    fill_pages(fetches, 1, 2, 5, 6, 7, 10, 11)
+    origin, written = Origin(), []
+    page_writer = fetches.cache.page_writer
+
+    def noted(segment, index, size):
+        written.append((index, page_writer(segment, index, size)))
+        return written[-1][1]
+
+    monkeypatch.setattr(fetches.cache, "page_writer", noted)
+    with body(fetches, origin, 0, 12 * PAGE) as reader:
+        assert reader.plan() == "PARTIAL"
+        assert read_all(reader) == SEGMENT[: 12 * PAGE]
+        # Over two pages, not over three, and not over those at the end.
+        assert origin.asked == [(0, 5 * PAGE), (8 * PAGE, 10 * PAGE)]
+        assert reader._held == {}
+    assert pages(fetches) == list(range(12))
+    assert [index for index, writer in written if writer is None] == [1, 2]
+
+
+def test_a_page_that_was_there_when_the_reader_looked_ahead_is_not_asked_for(monkeypatch):
+    monkeypatch.setattr(fill, "RUN", 4 * PAGE)
+    origin = Origin()
+    with opened(memory_cache(), parallel=4) as fetches:
+        fill_pages(fetches, 2, 3, 4, 5, 6, 7, 10, 11)
+        with body(fetches, origin, 0, 12 * PAGE) as reader:
+            assert reader.read(1) == SEGMENT[:1]
+            for index in (2, 3, 4, 5, 6, 7, 10, 11):
+                fetches.cache.drop(PageId("a", PAGE, index), PAGE)
+            assert read_all(reader) == SEGMENT[1 : 12 * PAGE]
+    assert origin.asked == [(0, 2 * PAGE), (8 * PAGE, 10 * PAGE)]
+
+
+def test_no_more_pages_are_kept_open_than_may_be(fetches, monkeypatch):
+    monkeypatch.setattr(fill, "_OVER", 0)
+    monkeypatch.setattr(fill, "_OPENED", 2)
+    monkeypatch.setattr(fill, "_FEW", 1)
+    fetches.parallel = 4
+    fill_pages(fetches, *range(1, 8))
+    with body(fetches, Origin()) as reader:
+        assert reader.read(1) == SEGMENT[:1]
+        assert len(reader._held) == 2
+        assert read_all(reader) == SEGMENT[1:]
 
 
 def test_a_fetch_is_no_longer_than_a_run_and_ends_at_its_multiples(fetches, monkeypatch):

@@ -138,6 +138,14 @@ def test_what_was_lost_is_met_on_the_shelves(node):
     assert node.cache.holds_page("s", 100)
 
 
+def test_a_worker_does_not_believe_that_what_it_put_is_still_there(node):
+    node.keep_house()
+    node.fill(1)
+    assert node.cache.holds_page("s", 1)
+    node.tier.delete(PageId("s", SIZE, 1), SIZE)
+    assert not node.cache.holds_page("s", 1)
+
+
 def test_a_killed_listener_leaves_its_address_to_the_next(node):
     node.listener.start()
     node.listener._stopping = True

@@ -34,7 +34,13 @@ def until(condition, seconds=60):
 
 
 class Distant(Around):
-    """A store whose files are here, but who reads them as if they were not."""
+    """A store whose files are here, but who reads them as if they were not; counts its opens."""
+
+    opens = 0
+
+    def open(self, *args, **more):
+        self.opens += 1
+        return self.inner.open(*args, **more)
 
     @property
     def capabilities(self):
@@ -83,7 +89,8 @@ class Process:
         )
         self.events = Events()
         self.shelves = PageStoreLayer(Listed)
-        plugins = [UnderStoreLayer(Distant), self.shelves, self.events]
+        self.under = UnderStoreLayer(Distant)
+        plugins = [self.under, self.shelves, self.events]
         self.forebay = Forebay(config, plugins=plugins, role=role)
         if started:
             self.forebay.start()
@@ -147,6 +154,25 @@ def test_a_worker_without_housekeeping_serves_and_goes_past_a_full_cache(start):
     housekeeping = start(Role.HOUSEKEEPING)
     until(lambda: housekeeping.forebay.cache.room()[0].used <= 4 * MIB * 0.95)
     until(lambda: worker.get("k7") == "HIT")
+
+
+@pytest.mark.parametrize("role", [Role.WORKER, Role.ALONE])
+def test_an_object_larger_than_its_tier_costs_a_request_a_run_however_often_it_is_read(start, role):
+    process = start(role, capacity=16 * MIB)
+    if role is Role.WORKER:
+        start(Role.HOUSEKEEPING)
+        until(lambda: process.forebay.cache.report().complete)
+    process.put("large", 64 * MIB, WriteType.THROUGH)
+    (store,) = process.under.stores
+    runs, opens = 64 // 8, []
+    for _ in range(4):
+        before = store.opens
+        assert process.get("large") in ("MISS", "PARTIAL")
+        assert process.forebay._shared.fetches.settle(30)
+        opens.append(store.opens - before)
+    print(f"{role.value}: {opens} requests for {runs} runs")
+    assert opens[0] == runs
+    assert max(opens) <= 1.5 * runs
 
 
 def test_one_keeps_house_at_a_time(start):
