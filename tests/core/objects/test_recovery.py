@@ -21,8 +21,10 @@ pytestmark = pytest.mark.parametrize("root", ["file"], indirect=True)
 SIZE = 30_000
 OLD, NEW = content_of("old", SIZE), content_of("new", SIZE)
 
-VICTIM = """
-import json, os, sys
+VICTIMS = """
+import json, os, signal, sys
+from pathlib import Path
+
 from forebay.config import Config
 import msgspec
 from forebay.objects import uploads
@@ -31,10 +33,10 @@ from forebay.testing.faults import CRASH, crash_points
 from forebay.testing.opened import Content, OpenedForebay, content_of
 from forebay.types import Attributes, DeleteType, WriteType
 
-order = json.loads(sys.argv[1])
 uploads.SMALLEST_PART = 1
-config = msgspec.convert(order["config"], Config)
-with OpenedForebay(config, crash_points()) as opened:
+
+
+def act(order, opened):
     os.environ[CRASH] = order["point"]
     new = content_of("new", 30_000)
     match order["does"]:
@@ -60,33 +62,50 @@ with OpenedForebay(config, crash_points()) as opened:
             opened.persist()
         case "clean":
             opened.clean()
-    print("acknowledged", flush=True)
+    Path(order["acknowledged"]).touch()
+
+
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        with OpenedForebay(msgspec.convert(order["config"], Config), crash_points()) as opened:
+            act(order, opened)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory):
-    path = tmp_path_factory.mktemp("victim") / "victim.py"
-    path.write_text(VICTIM)
-    return path
+    """A program that forks a victim for each order, as starting one takes longer than its life."""
+    path = tmp_path_factory.mktemp("victim") / "victims.py"
+    path.write_text(VICTIMS)
+    paths = [str(Path(__file__).parents[3] / source) for source in ("core", "plugins")]
+    with subprocess.Popen(
+        [sys.executable, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    ) as program:
+        yield program
 
 
 def run(victim, config, does, kind, point):
     """Let a process do something until it dies at a point; tell whether it did, and was done."""
     import msgspec
 
+    acknowledged = Path(config.state, "acknowledged")
     order = {"config": msgspec.to_builtins(config), "does": does, "type": kind, "point": point}
-    paths = [str(Path(__file__).parents[3] / source) for source in ("core", "plugins")]
-    done = subprocess.run(
-        [sys.executable, str(victim), json.dumps(order)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode != 0, "acknowledged" in done.stdout
+    victim.stdin.write(json.dumps(order | {"acknowledged": str(acknowledged)}) + "\n")
+    victim.stdin.flush()
+    code = int(victim.stdout.readline())
+    assert code in (0, -signal.SIGKILL)
+    done = acknowledged.exists()
+    acknowledged.unlink(missing_ok=True)
+    return code != 0, done
 
 
 UNDER = ["under.put.before.1", "under.put.middle.1", "under.put.after.1"]
