@@ -52,6 +52,7 @@ class PageBody:
         self._first = byte_range.start // self._page
         self._stop = -(-byte_range.stop // self._page) if byte_range.length else self._first
         self._in_run = max(1, RUN // self._page)
+        self._at_once = self._in_run
         self._most = min(_OPENED, fetches.files // 64)
         self._held: dict[int, PageReader] = {}
         self._joined: dict[int, Fetch] = {}
@@ -59,7 +60,6 @@ class PageBody:
         self._looks = 0
         self._short = byte_range.length <= RUN
         self._read: list[Fetch] = []
-        self._crowded_out = False
         self._chunks = self._blocks()
         self._reader = ChunksReader(self._chunks)
 
@@ -153,8 +153,10 @@ class PageBody:
                 yield block
             else:
                 fetch.prove()
-            # A fetch whose memory others needed: its client is slow, so no more is held for it.
-            self._crowded_out = self._crowded_out or (at < stop and not self._looks)
+                self._at_once = min(2 * self._at_once, self._in_run)
+            if at < stop and not self._looks:
+                # Others needed its memory: if its client is slow, little is held for it from now.
+                self._at_once = 1
             self._joined.pop(index).detach()
             if self._short:
                 self._read.append(fetch)
@@ -162,7 +164,7 @@ class PageBody:
     def _join(self, index: int) -> Fetch:
         """Attach to the fetch that brings a page, which is not there, and those behind it."""
         if index not in self._joined:
-            stop = index + 1 if self._crowded_out else self._missing(index)
+            stop = self._missing(index)
             sure = self._looks > _LOOKS
             self._joined[index] = self._fetches.join(self._source, index, stop, sure=sure)
         return self._joined[index]
@@ -170,7 +172,7 @@ class PageBody:
     def _look_ahead(self, index: int) -> None:
         """Have what the reader will need from page `index` fetched, as far as there is room."""
         self._ahead = max(self._ahead, index)
-        parallel = 0 if self._crowded_out else self._fetches.parallel
+        parallel = self._fetches.parallel if self._at_once == self._in_run else 0
         limit = min(self._stop, index + parallel * self._in_run)
         while self._ahead < limit and len(self._joined) < parallel:
             if self._there(self._ahead):
@@ -189,7 +191,8 @@ class PageBody:
         It goes on over a few pages that are there: another request would cost more.
         """
         at = stop = index + 1
-        limit = min(self._stop, (index // self._in_run + 1) * self._in_run)
+        end = (index // self._in_run + 1) * self._in_run
+        limit = min(self._stop, end, index + self._at_once)
         while at < limit and (at - stop) * self._page <= _OVER:
             if not self._there(at):
                 stop = at + 1

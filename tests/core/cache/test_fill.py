@@ -1,3 +1,4 @@
+import itertools
 import logging
 import os
 import threading
@@ -478,14 +479,16 @@ def test_a_reader_whose_fetch_had_to_give_way_goes_on_with_the_pages(fetches):
     assert len(origin.asked) == 1
 
 
-def test_a_reader_whose_pages_are_gone_too_asks_again_but_for_little():
+def test_a_reader_whose_pages_are_gone_too_asks_again_for_little_and_then_for_more():
     origin = Origin()
     with opened(memory_cache(capacity=1)) as fetches, body(fetches, origin) as reader:
         assert reader.read(20) == SEGMENT[:10]
         settle(fetches)
         assert [job.shed() for job in fetches._line._held] == [True]
         assert read_all(reader) == SEGMENT[10:]
-        assert origin.asked == [(0, SIZE), *((n * 16, n * 16 + 16) for n in range(48))]
+        ends = [0, 1, 3, 7, 15, 31, 48]
+        asked = [(first * PAGE, stop * PAGE) for first, stop in itertools.pairwise(ends)]
+        assert origin.asked == [(0, SIZE), *asked]
 
 
 def test_a_page_that_comes_and_goes_is_asked_of_the_source(fetches, monkeypatch):
