@@ -34,6 +34,7 @@ MIB = 1 << 20
 CONNECTIONS = 4000
 LINGER = 0.25
 SLOW_THREADS = 128
+PATIENCE = 0.005  # seconds in which a fast client may take what it did not take at once
 LARGE = 64 << 10  # bytes of a block that is sent without being copied
 
 SETTINGS: dict[str, Any] = {
@@ -232,6 +233,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if isinstance(data, bytes | memoryview):
             data = View(data) if len(data) >= LARGE else own(data)
         sent: int = super().write_soon(data)
+        return sent
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send what can be sent; a thread that answers waits a little for a client that is fast.
+
+        To have the loop's thread do it takes longer, and it hands the rest over all the same.
+        """
+        sent: bool = super()._flush_some(do_close)
+        if not do_close and sent and self.total_outbufs_len:  # called by the thread that answers
+            room = select.poll()
+            room.register(self.socket, select.POLLOUT)
+            until = time.monotonic() + PATIENCE
+            while self.total_outbufs_len and (left := until - time.monotonic()) > 0:
+                if not room.poll(left * 1000) or not super()._flush_some(do_close):
+                    break
         return sent
 
     def handle_close(self) -> None:

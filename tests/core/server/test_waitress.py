@@ -21,7 +21,7 @@ from forebay.errors import SourceChanged
 from forebay.lanes import Lanes
 from forebay.server import dispatcher
 from forebay.server.listeners import bind
-from forebay.server.waitress import LARGE, Server, View, connection_limit, make_server
+from forebay.server.waitress import LARGE, Channel, Server, View, connection_limit, make_server
 
 BLOCKS = [
     bytes([n]) * size for n, size in enumerate((10, LARGE, LARGE - 1, 5 * LARGE, 3, 9 * LARGE))
@@ -345,6 +345,25 @@ def test_views_of_memory_leave_as_bytes_do(server, site, path):
             assert ask(connection, "GET", path)[1] == b"".join(BLOCKS)
             assert ask(connection, "HEAD", path)[1] == b""
     assert site.environ["forebay.views"] is True
+
+
+def test_a_thread_that_answers_waits_for_a_fast_client_and_for_no_slow_one(site):
+    flushes = []
+
+    class Watched(Channel):
+        def _flush_some(self, do_close=True):
+            flushes.append((threading.current_thread().name, time.monotonic()))
+            return super()._flush_some(do_close)
+
+    with serving(site) as server, connected(server) as connection:
+        server.channel_class = Watched
+        with connected(server) as slow:
+            slow.request("GET", "/large")
+            time.sleep(0.3)
+            answering = [at for name, at in flushes if name.startswith("forebay-request")]
+            assert answering[-1] - answering[0] < 0.3, "it waits in the loop, not in the thread"
+            assert ask(connection, "GET", "/")[1] == b"hello"
+            assert slow.getresponse().read() == bytes(32 << 20)
 
 
 def test_a_view_gives_its_block_piece_by_piece():
