@@ -15,9 +15,12 @@ class LocalReader:
     Reads at positions, so the descriptor's own offset stays at 0 for sendfile.
     """
 
-    def __init__(self, fd: int, info: ObjectInfo, byte_range: ByteRange | None) -> None:
+    def __init__(
+        self, fd: int, info: ObjectInfo, byte_range: ByteRange | None, at: os.stat_result
+    ) -> None:
+        """Read what `info` was told of by the status `at`."""
         self._fd = fd
-        self._opened = os.fstat(fd)
+        self._opened = at
         self._at = min(byte_range.start, info.size) if byte_range else 0
         self._stop = min(byte_range.stop, info.size) if byte_range else info.size
         self.info = info
@@ -35,7 +38,11 @@ class LocalReader:
         return block
 
     def fileno(self) -> int:
-        """Give the descriptor of the file, from byte 0 of the object."""
+        """Give the descriptor of the file, from byte 0 of the object.
+
+        Raises SourceChanged when it was written to since it was opened.
+        """
+        self._check(short=False)
         return self._fd
 
     def _check(self, *, short: bool) -> None:

@@ -23,7 +23,7 @@ from forebay.stores.listing import roll_up
 from forebay.streams import BLOCK, Reader
 from forebay.types import Attributes, ByteRange, Capabilities, CommonPrefix, ObjectInfo
 from forebay_local import attributes as kept
-from forebay_local import names
+from forebay_local import names, ticks
 from forebay_local.attributes import Mark
 from forebay_local.changes import Changes
 from forebay_local.faults import Translated
@@ -94,7 +94,7 @@ class LocalUnderStore:
 
     def head(self, key: str, /) -> ObjectInfo:
         """Tell of one object. Raises NotFound."""
-        with self._opened(key) as (_, info):
+        with self._opened(key) as (_, info, _):
             return info
 
     @contextmanager
@@ -105,10 +105,10 @@ class LocalUnderStore:
 
         Raises NotFound, PreconditionFailed; reading raises SourceChanged.
         """
-        with self._opened(key) as (fd, info):
+        with self._opened(key) as (fd, info, at):
             if if_match is not None and if_match != info.fingerprint:
                 raise PreconditionFailed(f"{key!r} is not the version {if_match}")
-            yield LocalReader(fd, info, byte_range)
+            yield LocalReader(fd, info, byte_range, at)
 
     def list(
         self, prefix: str = "", /, *, delimiter: str = "", start_after: str = ""
@@ -198,6 +198,7 @@ class LocalUnderStore:
         keeps = self.capabilities.attributes
         if keeps:
             kept.write(staged.fd, attributes)
+        ticks.set_apart(staged.fd)
         if self._durable:
             os.fdatasync(staged.fd)  # never again when it fails: the pages count as clean then
         changes.publish(staged, segments)
@@ -205,25 +206,27 @@ class LocalUnderStore:
         return _describe(key, os.fstat(staged.fd), attributes if keeps else None)
 
     @contextmanager
-    def _opened(self, key: str) -> Iterator[tuple[int, ObjectInfo]]:
+    def _opened(self, key: str) -> Iterator[tuple[int, ObjectInfo, os.stat_result]]:
         segments = names.split(key)
         with Translated(key):
-            fd, info = self._open(key, segments)
+            fd, info, at = self._open(key, segments)
         try:
-            yield fd, info
+            yield fd, info, at
         finally:
             os.close(fd)
 
-    def _open(self, key: str, segments: Sequence[str]) -> tuple[int, ObjectInfo]:
+    def _open(self, key: str, segments: Sequence[str]) -> tuple[int, ObjectInfo, os.stat_result]:
         fd = self._tree.open_file(segments)
         if fd is None:
             info = self._find_marker(key, segments)
             if info is None:
                 raise NotFound(f"{key!r}: there is no such object")
-            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), info
+            fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return fd, info, os.fstat(fd)
         try:
             found = kept.read(fd, key) if self.capabilities.attributes else kept.guess(key)
-            return fd, _describe(key, os.fstat(fd), found)
+            at = ticks.rested(fd)
+            return fd, _describe(key, at, found), at
         except OSError:
             os.close(fd)
             raise

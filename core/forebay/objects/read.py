@@ -94,9 +94,17 @@ class OpenObject:
         if not block:
             raise SourceChanged("an object ended before its length")
         self._left -= len(block)
-        if not self._left and self._verify is not None:
-            self._verify()
+        if not self._left:
+            self.check()
         return block
+
+    def check(self) -> None:
+        """Raise SourceChanged when the bytes given may be of several versions.
+
+        For who sends `segments`, ahead of the last bytes; reading does it by itself.
+        """
+        if self._verify is not None:
+            self._verify()
 
     def close(self) -> None:
         """Let go of files and leases."""
@@ -317,6 +325,7 @@ class Reads:
         byte_range = select(record) or ByteRange(0, record.size)
         piece = Segment(reader.fileno(), byte_range.start, byte_range.length)
         opened_as = _identity(piece.fd)
+        reader.fileno()  # which raises if that is not what `if_match` was compared with
 
         def verify() -> None:
             if _identity(piece.fd) != opened_as:

@@ -25,8 +25,15 @@ class SegmentFile:
     kept here and not by the kernel, because descriptors are shared between requests.
     """
 
-    def __init__(self, segment: Segment, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        close: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take a segment that `check` finds unchanged, or raises, ahead of its last bytes."""
         self._segment = segment
+        self._check = check
         self._position = segment.offset
         self._stop = segment.offset + segment.length
         self._close = close
@@ -55,13 +62,15 @@ class SegmentFile:
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Give up to `size` bytes. Raises SourceChanged when the file ends before the segment."""
+        """Give up to `size` bytes. Raises SourceChanged when the file is not what it was."""
         left = self._stop - self._position
         size = left if size < 0 else min(size, left)
         block = os.pread(self._segment.fd, size, self._position)
         if size and not block:
             raise SourceChanged("a file became shorter while it was being sent")
         self._position += len(block)
+        if self._position == self._stop:
+            self._check()
         return block
 
     def close(self) -> None:
@@ -169,7 +178,7 @@ def send(answer: Answer, opened: OpenObject, length: int) -> Answer:
         segments = opened.segments
         if segments and length > SMALL:
             answer.stream = (
-                SegmentFile(segments[0], opened.close)
+                SegmentFile(segments[0], opened.close, opened.check)
                 if len(segments) == 1
                 else SegmentsFile(segments, opened.close)
             )
@@ -191,6 +200,7 @@ def _whole(opened: OpenObject, segments: list[Segment] | None, wanted: int) -> b
     if segments is not None and len(segments) == 1:
         block = os.pread(segments[0].fd, wanted, segments[0].offset)
         if len(block) == wanted:
+            opened.check()
             return block
         raise SourceChanged("a file is shorter than its record")
     block = b""

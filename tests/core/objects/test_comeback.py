@@ -33,7 +33,7 @@ def long_pauses(monkeypatch):
     monkeypatch.setattr(persist, "FIRST_PAUSE", 3600.0)
 
 
-def wait_for(what, seconds=5.0):
+def wait_for(what, seconds=20.0):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not come about"
@@ -69,10 +69,10 @@ def test_jobs_are_done_when_their_store_is_back_however_long_their_pause(open_fo
     other.down = False
     back = time.monotonic()
     wait_for(lambda: all(held(other, str(number)) == b"other" for number in range(20)))
-    assert time.monotonic() - back < 2.5
+    assert time.monotonic() - back < 10
     assert opened.forebay.persist.backlog().objects == 1, "the other mount is still down"
     root.down = False
-    assert opened.forebay.persist.drain(5)
+    assert opened.forebay.persist.drain(20)
 
 
 def test_what_another_process_wrote_goes_on_too(open_forebay, long_pauses):
@@ -87,7 +87,7 @@ def test_what_another_process_wrote_goes_on_too(open_forebay, long_pauses):
     opened.put("ours", b"x", ASYNC)
     wait_for(lambda: len(listener.failed) == 2)
     layer.stores[0].down = False
-    assert opened.forebay.persist.drain(5)
+    assert opened.forebay.persist.drain(20)
 
 
 def test_a_store_that_answers_and_takes_nothing_is_asked_more_and_more_rarely(
@@ -104,7 +104,7 @@ def test_a_store_that_answers_and_takes_nothing_is_asked_more_and_more_rarely(
     # After 0.05, 0.1, 0.2, 0.4, 0.8 seconds; a fixed pause would have made forty of them.
     assert 3 <= len(listener.failed) <= 8
     opened.fail(None)
-    assert opened.forebay.persist.drain(5)
+    assert opened.forebay.persist.drain(20)
 
 
 def test_what_an_operator_has_to_mend_stays_parked(open_forebay, long_pauses, monkeypatch):

@@ -124,6 +124,16 @@ def pieces_of(file):
     return [Segment(fd, 0, 100), Segment(fd, 100, 7), Segment(fd, 107, len(BODY) - 107)]
 
 
+def test_the_last_bytes_of_a_file_that_changed_are_held_back(file):
+    def changed():
+        raise SourceChanged("changed")
+
+    segment = SegmentFile(Segment(file.fileno(), 0, 100), Closes(), changed)
+    assert segment.read(60) == BODY[:60]
+    with pytest.raises(SourceChanged):
+        segment.read(60)
+
+
 def test_several_segments_go_to_the_server_as_one_file(file):
     source, closes = opened(len(BODY), segments=pieces_of(file))
     answer = send(Answer(), source, len(BODY))
