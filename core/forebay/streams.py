@@ -38,9 +38,13 @@ class ViewReader(Reader, Protocol):
 
 @runtime_checkable
 class SupportsReadInto(Protocol):
-    """A reader that can put its bytes where they are wanted."""
+    """A reader that can put its bytes where they are wanted.
 
-    def readinto(self, room: memoryview, /) -> int:
+    The name is not that of Python's files: whoever builds on one of those has its `readinto`
+    without having thought of it.
+    """
+
+    def read_into(self, room: memoryview, /) -> int:
         """Do as `read` of as many bytes as `room` has, into its beginning; tell how many came."""
         ...
 

@@ -178,11 +178,11 @@ class _GuardedReader:
 class _GuardedIntoReader(_GuardedReader):
     """An open object that can put its bytes where they are wanted."""
 
-    def readinto(self, room: memoryview, /) -> int:
+    def read_into(self, room: memoryview, /) -> int:
         """Do as `read`, into `room`."""
         assert isinstance(self._reader, SupportsReadInto)
         with self._breaker.call(begun=True):
-            return self._reader.readinto(room)
+            return self._reader.read_into(room)
 
 
 class _Watched:

@@ -48,7 +48,7 @@ class MemoryReader:
         self._rest = self._rest[size:]
         return block
 
-    def readinto(self, room: memoryview, /) -> int:
+    def read_into(self, room: memoryview, /) -> int:
         """Do as `read`, into `room`."""
         count = min(len(room), len(self._rest))
         room[:count] = self._rest[:count]

@@ -43,7 +43,7 @@ class ObstoreReader:
         self._block = self._block[size:]
         return block
 
-    def readinto(self, room: memoryview, /) -> int:
+    def read_into(self, room: memoryview, /) -> int:
         """Do as `read`, into `room`; it is filled where no library has the bytes already."""
         block = self._block or self._arrived(room)
         count = min(len(block), len(room))

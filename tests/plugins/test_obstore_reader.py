@@ -71,7 +71,7 @@ def fill(reader, size):
     found = []
     while True:
         room = bytearray(size)
-        count = reader.readinto(memoryview(room))
+        count = reader.read_into(memoryview(room))
         if not count:
             return b"".join(found), [len(one) for one in found]
         found.append(bytes(room[:count]))
@@ -175,5 +175,5 @@ def test_a_reader_may_be_read_and_made_to_fill_by_turns():
     reader = ObstoreReader(Source(8, 12), 0, 20)
     assert reader.read(2) == b"01"
     room = bytearray(4)
-    assert (reader.readinto(memoryview(room)), bytes(room)) == (4, b"2345")
+    assert (reader.read_into(memoryview(room)), bytes(room)) == (4, b"2345")
     assert fill(reader, 100)[0] == WHOLE[6:]

@@ -61,7 +61,7 @@ def blocks(reader: Reader, length: int, slots: Slots) -> Iterator[Chunk]:
     and stay small where they come slowly. Raises what the reader raises.
     """
     given, slow = 0, False
-    into = reader.readinto if isinstance(reader, SupportsReadInto) else None
+    into = reader.read_into if isinstance(reader, SupportsReadInto) else None
     room = memoryview(b"")
     while True:
         size = _LEAST if slow else min(max(_LEAST, given), BLOCK)

@@ -193,7 +193,7 @@ class ReadingTests(UnderStoreKit):
         )
 
     @pytest.mark.parametrize("length", [0, 1, 1000, BLOCK + 17])
-    def test_readinto_gives_what_read_gives(self, under: UnderStore, length: int) -> None:
+    def test_read_into_gives_what_read_gives(self, under: UnderStore, length: int) -> None:
         """Check readers that can fill memory: the same bytes, and not one beside them."""
         content = bytes(range(256)) * (length // 256 + 1)
         put(under, "kit/object", content[:length])
@@ -203,7 +203,7 @@ class ReadingTests(UnderStoreKit):
                 pytest.skip("its readers cannot fill memory")
             while True:
                 room = bytearray(b"#") * 70_000
-                count = reader.readinto(memoryview(room)[:-1])
+                count = reader.read_into(memoryview(room)[:-1])
                 if not count:
                     break
                 assert set(room[count:]) <= set(b"#"), "memory was filled where no byte came"

@@ -26,7 +26,7 @@ class Filling(io.BytesIO):
         super().__init__(content)
         self.most, self.asked = most, []
 
-    def readinto(self, room):
+    def read_into(self, room):
         self.asked.append(len(room))
         return super().readinto(room[: self.most])
 

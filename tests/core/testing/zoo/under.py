@@ -342,18 +342,18 @@ class MixesVersions(Honest):
 
 
 class FillsMoreThanCame(Honest):
-    caught_by = "test_readinto_gives_what_read_gives"
+    caught_by = "test_read_into_gives_what_read_gives"
 
     @contextmanager
     def open(self, key, byte_range=None, **kwargs):
         with super().open(key, byte_range, **kwargs) as reader:
 
-            def readinto(room):
+            def read_into(room):
                 block = reader.read(len(room))
                 room[:] = block.ljust(len(room), b"\0")
                 return len(block)
 
-            reader.readinto = readinto
+            reader.read_into = read_into
             yield reader
 
 
