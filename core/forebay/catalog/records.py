@@ -282,7 +282,8 @@ class LoadFailure(Row, frozen=True):
 
 R = TypeVar("R", bound=Row)
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {}
+# Before there are threads: msgspec crashes when two meet a type that it does not know yet.
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in Row.__subclasses__()}
 
 
 def encode(row: Row) -> bytes:
@@ -292,7 +293,4 @@ def encode(row: Row) -> bytes:
 
 def decode(kind: type[R], value: bytes) -> R:
     """Give the record of `kind` that `encode` made the bytes of."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    return decoder.decode(value)  # type: ignore[return-value]  # the decoder is made for `kind`
+    return _decoders[kind].decode(value)  # type: ignore[return-value]  # it is made for `kind`

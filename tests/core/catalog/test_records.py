@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from forebay.catalog.records import (
@@ -57,3 +61,30 @@ def test_a_record_written_before_a_field_was_added_still_reads():
 
     short = msgspec.msgpack.encode(["id", 7, 11, "etag", 5, "PERSISTED", 1])
     assert decode(Record, short) == Record("id", 7, 11, "etag", 5, PersistState.PERSISTED, 1)
+
+
+FIRST = """
+import os, sys, threading
+from forebay.catalog.records import Record, decode, encode
+from forebay.types import PersistState
+value = encode(Record("id", 1, 0, "", 0, PersistState.PERSISTED, 1, parts=1))
+sys.setswitchinterval(1e-6)
+for _ in range(100):
+    if not (child := os.fork()):
+        begin = threading.Barrier(8)
+        def reads():
+            begin.wait()
+            decode(Record, value)
+        threads = [threading.Thread(target=reads) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_threads_that_read_the_first_records_of_a_process_at_once_do_not_crash_it():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", FIRST], env=environment, timeout=60, check=True)
