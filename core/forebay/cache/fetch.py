@@ -59,7 +59,7 @@ class Fetches:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.files = 1 << 20 if files == resource.RLIM_INFINITY else files
         self.closed = False
-        self.slots = Slots(memory)
+        self.slots = Slots(memory // 4)
         self._line = Line(memory)
         self._reading = 0
         self._quiet = threading.Condition()
