@@ -204,7 +204,7 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fetch_memory: Annotated[
         int,
         key(
-            "Bytes that fetches may take in the memory of each process; a quarter stays for the next.",
+            "Memory that fetches may take in each process; a quarter stays for the next ones.",
             parse=parse_size,
             kind="size",
             default="256 MiB",
