@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,22 @@ _REST = 1.0
 """Longest wait, in seconds, for the pages of a body that was read."""
 _LOOKS = 3
 """How often a page may come and go before it is asked of the source whatever the cache says."""
+
+
+def fetch_stop(index: int, limit: int, page: int, there: Callable[[int], bool]) -> int:
+    """Give the end of the fetch from page `index`: of one run, its last page not `there` either.
+
+    It goes on over a few pages that are there, of `page` bytes each: another request would cost
+    more. It ends at `limit` at the latest.
+    """
+    in_run = max(1, RUN // page)
+    at = stop = index + 1
+    limit = min(limit, (index // in_run + 1) * in_run)
+    while at < limit and (at - stop) * page <= _OVER:
+        if not there(at):
+            stop = at + 1
+        at += 1
+    return stop
 
 
 class PageBody:
@@ -186,17 +202,8 @@ class PageBody:
             self._ahead = fetch.stop
 
     def _missing(self, index: int) -> int:
-        """Give the end of the fetch from page `index`: of one run, its last page not there either.
-
-        It goes on over a few pages that are there: another request would cost more.
-        """
-        at = stop = index + 1
-        end = (index // self._in_run + 1) * self._in_run
-        limit = min(self._stop, end, index + self._at_once)
-        while at < limit and (at - stop) * self._page <= _OVER:
-            if not self._there(at):
-                stop = at + 1
-            at += 1
+        """Give the end of the fetch from page `index`; the pages that it brings are let go of."""
+        stop = fetch_stop(index, min(self._stop, index + self._at_once), self._page, self._there)
         for brought in range(index, stop):
             if brought in self._held:
                 self._held.pop(brought).close()

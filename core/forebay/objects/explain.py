@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from forebay import __version__
 from forebay.cache.cache import Cache
-from forebay.cache.fill import RUN
+from forebay.cache.fill import fetch_stop
 from forebay.cache.tier import TierRoom
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Job, Record, SegmentRef
@@ -258,9 +257,9 @@ class Explain:
         stale = bool(looks and alone and mount.config.metadata_sync)
         cost = Cost(looks, 0, 0, alone, stale)
         if not near and not (whole and all(one.tiers for one in whole)):
-            missing = [one for one in pieces if one.kind == "page" and not one.tiers]
-            size = sum(one.stop - one.start for one in missing)
-            cost = Cost(looks, _runs(missing, cache.page_size), size, alone, stale and not missing)
+            missing = [one.index for one in pieces if one.kind == "page" and not one.tiers]
+            requests, size = _fetches(missing, cache.page_size, record.size)
+            cost = Cost(looks, requests, size, alone, stale and not missing)
         names = [f"{one.kind} {one.index}" for one in pieces]
         begin = names.index(after) + 1 if after in names else 0
         run = pieces[begin : begin + limit]
@@ -409,11 +408,12 @@ class _Known:
         )  # fmt: skip
 
 
-def _runs(missing: list[Piece], page_size: int) -> int:
-    """Count the requests that fetch missing pages: neighbours of one run come together."""
-    in_run = max(1, RUN // page_size)
-    together = (
-        one.index == before.index + 1 and one.index % in_run
-        for before, one in itertools.pairwise(missing)
-    )
-    return len(missing) - sum(map(bool, together))
+def _fetches(missing: Sequence[int], page: int, size: int) -> tuple[int, int]:
+    """Count the requests, and the bytes, that bring the missing pages of `size` bytes."""
+    gone, requests, asked, at = set(missing), 0, 0, 0
+    for index in missing:
+        if index >= at:
+            at = fetch_stop(index, -(-size // page), page, lambda other: other not in gone)
+            requests += 1
+            asked += min(at * page, size) - index * page
+    return requests, asked
