@@ -58,13 +58,22 @@ class Lanes:
         """
         return _Slow(name, refuse)
 
-    def _begin(self, name: str, refuse: bool) -> None:
+    @staticmethod
+    def aside(name: str) -> AbstractContextManager[object]:
+        """Wait for `name` inside of this, in the place of an ordinary thread if too many do."""
+        return _Slow(name, refuse=False, counted=False)
+
+    def _begin(self, name: str, refuse: bool, counted: bool) -> bool:
         with self._lock:
-            if refuse and (self._total >= self.limit or self._waiting[name] >= self.quota):
-                raise Unavailable(f"{self._waiting[name]} requests wait for {name} already")
+            if self._total >= self.limit or self._waiting[name] >= self.quota:
+                if refuse:
+                    raise Unavailable(f"{self._waiting[name]} requests wait for {name} already")
+                if not counted:
+                    return False
             self._waiting[name] += 1
             self._total += 1
         self._changed(1)
+        return True
 
     def _end(self, name: str) -> None:
         with self._lock:
@@ -76,18 +85,19 @@ class Lanes:
 
 
 class _Slow:
-    __slots__ = ("_lanes", "_name", "_refuse")
+    __slots__ = ("_counted", "_lanes", "_name", "_refuse")
 
-    def __init__(self, name: str, refuse: bool) -> None:
+    def __init__(self, name: str, refuse: bool, counted: bool = True) -> None:
         self._name = name
         self._refuse = refuse
+        self._counted = counted
         self._lanes: Lanes | None = None
 
     def __enter__(self) -> Self:
         # The outermost counts: a thread waits once, whatever it waits for inside.
-        if _here.lanes is not None and not _here.depth:
-            _here.lanes._begin(self._name, self._refuse)
-            self._lanes = _here.lanes
+        lanes = None if _here.depth else _here.lanes
+        if lanes is not None and lanes._begin(self._name, self._refuse, self._counted):
+            self._lanes = lanes
         _here.depth += 1
         return self
 

@@ -24,6 +24,7 @@ from waitress.task import WSGITask
 from waitress.utilities import build_http_date
 
 from forebay.errors import StorageError
+from forebay.lanes import Lanes
 from forebay.server.dispatcher import Dispatcher
 from forebay.streams import Chunk, own
 
@@ -35,6 +36,7 @@ CONNECTIONS = 4000
 LINGER = 0.25
 SLOW_THREADS = 128
 PATIENCE = 0.005  # seconds in which a fast client may take what it did not take at once
+CLIENTS = "slow clients"  # the lane of threads whose client does not take what they have
 LARGE = 64 << 10  # bytes of a block that is sent without being copied
 
 SETTINGS: dict[str, Any] = {
@@ -249,6 +251,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 if not room.poll(left * 1000) or not super()._flush_some(do_close):
                     break
         return sent
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait for a client that is far behind; another thread answers meanwhile."""
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            with Lanes.aside(CLIENTS):
+                super()._flush_outbufs_below_high_watermark()
 
     def handle_close(self) -> None:
         """Close the connection, and the temporary file of a body that will not arrive."""

@@ -21,7 +21,15 @@ from forebay.errors import SourceChanged
 from forebay.lanes import Lanes
 from forebay.server import dispatcher
 from forebay.server.listeners import bind
-from forebay.server.waitress import LARGE, Channel, Server, View, connection_limit, make_server
+from forebay.server.waitress import (
+    CLIENTS,
+    LARGE,
+    Channel,
+    Server,
+    View,
+    connection_limit,
+    make_server,
+)
 
 BLOCKS = [
     bytes([n]) * size for n, size in enumerate((10, LARGE, LARGE - 1, 5 * LARGE, 3, 9 * LARGE))
@@ -409,6 +417,31 @@ def test_requests_that_wait_take_nothing_from_the_others(site):
         assert time.monotonic() - began < 5
         assert len(server.task_dispatcher.threads) >= 8
         site.go_on.set()
+
+
+@pytest.mark.parametrize("clients", [6, 30])
+def test_clients_that_read_slowly_take_no_thread_from_the_others(site, clients):
+    """Up to three quarters of the slow threads: 24 of 32 here."""
+    with serving(site, threads=2, slow_threads=32) as server:
+        lanes, slow = server.task_dispatcher.lanes, []
+        try:
+            for number in range(clients):
+                slow.append(socket.create_connection(("127.0.0.1", server.effective_port)))
+                slow[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+                slow[-1].sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+                if number < 24:
+                    until(lambda n=number: lanes.waiting().get(CLIENTS) == n + 1)
+            assert lanes.waiting() == {CLIENTS: min(24, clients)}, "mounts have the rest"
+            if clients < 24:
+                with connected(server) as connection:
+                    for _ in range(20):
+                        assert ask(connection, "GET", "/")[1] == b"hello"
+        finally:
+            for sock in slow:
+                sock.close()
+        until(lambda: not lanes.waiting())
+        with connected(server) as connection:
+            assert ask(connection, "GET", "/")[1] == b"hello"
 
 
 def test_who_would_wait_where_too_many_do_is_told_at_once(site):
