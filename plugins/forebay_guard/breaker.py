@@ -61,9 +61,12 @@ class Breaker:
         return self._open_until is not None
 
     @contextmanager
-    def call(self, *, begun: bool = False) -> Iterator[None]:
+    def call(
+        self, *, begun: bool = False, blamed: Callable[[Unavailable], bool] = lambda _: True
+    ) -> Iterator[None]:
         """Make one call of the store inside of this; one that goes on with what was `begun` is
-        counted, but never refused. Raises LeftAlone.
+        counted, but never refused. A failure for which it is not `blamed` says nothing of it.
+        Raises LeftAlone.
         """
         if not self._failures:
             yield
@@ -73,7 +76,7 @@ class Breaker:
         try:
             yield
         except Unavailable as error:
-            self._end(mark, _Ending.FAILED, str(error))
+            self._end(mark, _Ending.FAILED if blamed(error) else _Ending.UNKNOWN, str(error))
             raise
         except StorageError:
             self._end(mark, _Ending.ANSWERED)  # any other answer is one: the store is there

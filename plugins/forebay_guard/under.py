@@ -106,6 +106,8 @@ class GuardedStore:
                 if_none_match=if_none_match,
             ),
             may_repeat=lambda: not watched.begun,
+            # A body may be read from another store, which is the one that is down.
+            blamed=lambda error: error is not watched.failure,
         )
 
     def delete(self, key: str, /) -> None:
@@ -133,12 +135,16 @@ class GuardedStore:
         self.inner.close()
 
     def _repeat(
-        self, breaker: Breaker, call: Callable[[], T], may_repeat: Callable[[], bool] = lambda: True
+        self,
+        breaker: Breaker,
+        call: Callable[[], T],
+        may_repeat: Callable[[], bool] = lambda: True,
+        blamed: Callable[[Unavailable], bool] = lambda _: True,
     ) -> T:
         pause = _PAUSE
         for left in range(self._retries, -1, -1):
             try:
-                with breaker.call():
+                with breaker.call(blamed=blamed):
                     return call()
             except LeftAlone:
                 raise
@@ -186,11 +192,12 @@ class _GuardedIntoReader(_GuardedReader):
 
 
 class _Watched:
-    """A body of which is known whether anybody asked for its bytes."""
+    """A body of which is known whether anybody asked for its bytes, and how that failed."""
 
     def __init__(self, body: Reader) -> None:
         self._body = body
         self.begun = False
+        self.failure: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
@@ -198,4 +205,8 @@ class _Watched:
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes."""
         self.begun = True
-        return self._body.read(size)
+        try:
+            return self._body.read(size)
+        except Exception as error:
+            self.failure = error
+            raise

@@ -141,6 +141,18 @@ def test_a_store_that_is_down_is_left_alone_and_reads_and_writes_apart(memory):
     ]
 
 
+def test_a_store_is_not_blamed_for_a_body_that_fails(memory):
+    class Down:
+        def read(self, size, /):
+            raise Unavailable("another store is down")
+
+    store = GuardedStore(memory, "far://", GuardOptions(breaker_failures=2))
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="another store"):
+            store.put("c", Down(), size=4, attributes=Attributes())
+    put(store)
+
+
 def test_repeating_ends_when_the_breaker_opens(memory):
     failing = FailNth(memory, "head", 1, forever=True)
     store = GuardedStore(failing, "far://", GuardOptions(retries=50, breaker_failures=3))
