@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -32,7 +32,7 @@ from forebay.streams import BLOCK
 from forebay_obstore.options import Patience
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
-_KEPT = 32
+_KEPT = 128
 """Connections that are kept; more are opened and closed as they are needed."""
 _MOST = 64 << 20
 
@@ -115,6 +115,8 @@ class Wire:
         usual["timeout"] = urllib3.Timeout(connect=patience.connect, read=patience.timeout)
         ways = urllib3.ProxyManager(proxy, **usual) if proxy else urllib3.PoolManager(**usual)
         self._pool = ways.connection_from_url(base)
+        kind = self._pool.ConnectionCls
+        self._pool.ConnectionCls = type("Connection", (kind,), {"response_class": _WholeHeader})
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -257,6 +259,41 @@ class Wire:
         except AwsCrtError as error:
             raise PermissionDenied(f"no credentials for {self._host}: {error}") from error
         return dict(request.headers) | plain
+
+
+class _WholeHeader(HTTPResponse):
+    """An answer whose header came to its end; Python takes one that was cut off for a whole one."""
+
+    def begin(self) -> None:
+        """Read the header. Raises IncompleteRead."""
+        if self.headers is not None:
+            return
+        plain = self.fp
+        self.fp = lines = _Lines(plain)
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:
+                self.fp = plain
+        if lines.last not in (b"\r\n", b"\n"):
+            raise IncompleteRead(lines.last)
+
+
+class _Lines:
+    """Gives the lines of a file and remembers the last one."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Give the next line."""
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _headers(response: urllib3.BaseHTTPResponse) -> dict[str, str]:

@@ -199,6 +199,9 @@ class NoLibrary:
         return False
 
 
+HEADER = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nETag: "e"\r\nx-amz-meta-a: b\r\n\r\n'
+
+
 @pytest.fixture
 def requests(serve):
     with ThreadPoolExecutor(4) as pool:
@@ -219,6 +222,16 @@ def test_answer_that_is_cut_off_is_unavailable(serve):
     _, wire = serve((b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",))
     with closing(wire.open("k", {})) as got, pytest.raises(Unavailable):
         assert list(got.blocks) == "never"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("end", range(1, len(HEADER)))
+def test_header_that_is_cut_off_is_no_answer(serve, method, end):
+    server, wire = serve((HEADER[:end],), HEADER + b"x" * 12)
+    answer = wire.send(method, "k")
+    assert answer.headers["content-length"] == "12"
+    assert answer.headers["x-amz-meta-a"] == "b"
+    assert server.connections == 2
 
 
 def test_answer_goes_straight_into_memory_and_the_connection_is_kept(serve):
