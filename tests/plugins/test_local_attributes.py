@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 from hypothesis import given
@@ -112,3 +113,19 @@ def test_folder_marker_keeps_attributes_and_fingerprint_while_children_come_and_
     under.delete("b/folder/x")
     assert under.head("b/folder/") == told
     assert put(under, "b/folder/", b"", attributes=ATTRIBUTES).fingerprint != told.fingerprint
+
+
+def test_who_tries_a_file_system_at_the_same_time_hears_the_same(file):
+    """A worker that is told otherwise than the others would keep no attributes at all."""
+    together, answers = threading.Barrier(8), []
+
+    def one():
+        together.wait()
+        answers.extend(attributes.supported(file) for _ in range(300))
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [True] * 2400
