@@ -174,7 +174,10 @@ class Persist:
             raise PermissionDenied(
                 f"{mount.config.path} was another under store when it was written"
             )
+        under_key = mount.under_key(bucket.name, key)
+        suspect = _changed_outside(mount, under_key, record)
         taken: list[Intent] = []
+        conflicts: list[bool] = []
 
         def passed() -> None:
             def ready(tx: Transaction, seq: int, current: Record | None) -> Record:
@@ -185,26 +188,28 @@ class Persist:
                     shared, bucket, key, mount=mount, conditions=UNCONDITIONAL, prepare=ready
                 )
             )
+            if suspect and (now := taken[0].record) is not None:
+                # It may have been a version of ours, on its way then and written down by now.
+                conflicts.append(_changed_outside(mount, under_key, now))
 
         attributes = Attributes(record.headers, record.metadata, record.tags)
-        conflict = _changed_outside(mount, mount.under_key(bucket.name, key), record)
         try:
             with closing(self._open(bucket, key, record)) as body:
                 info = mount.store.put(
-                    mount.under_key(bucket.name, key),
+                    under_key,
                     intents.Gate(body, passed),
                     size=record.size,
                     attributes=attributes,
                 )
             check_stored(info, record.size)
-            self._commit(bucket, key, job, taken[0], info, local=mount.local_files)
+            self._commit(bucket, key, job, taken[0], info, mount)
         except BaseException:
             if taken:
                 self._writes.settle_later(bucket, key, taken[0])
             raise
         shared.trash_waits.set()
         shared.track(ObjectPersisted(bucket.name, key, record.size))
-        if conflict:
+        if any(conflicts):
             shared.track(SyncConflict(bucket.name, key))
 
     def _open(self, bucket: Bucket, key: str, record: Record) -> OpenObject:
@@ -220,10 +225,10 @@ class Persist:
         job: Job,
         intent: Intent,
         info: ObjectInfo,
-        *,
-        local: bool,
+        mount: Mount,
     ) -> None:
         """Make the object PERSISTED, if it is still the newest, and drop the intent."""
+        local, generation = mount.local_files, mount.generation
 
         def commit(tx: Transaction) -> None:
             intents.drop(tx, bucket.id, key, intent)
@@ -232,7 +237,13 @@ class Persist:
                 hidden = msgspec.structs.replace(whiteout, fingerprint=info.fingerprint)
                 tx.put(keys.whiteout_row(bucket.name, key), encode(hidden))
             current = catalog.get_record(tx, bucket.id, key)
-            if current is None or current.object_id != job.object_id:
+            if current is None:
+                return
+            if current.object_id != job.object_id:
+                # Written since: what it will replace in the store is what was put there now.
+                if current.fingerprint is None and current.generation == generation:
+                    later = msgspec.structs.replace(current, replaced=info.fingerprint)
+                    tx.put(keys.object_row(bucket.id, key), encode(later))
                 return
             catalog.forget_unpersisted(tx, bucket.id, key, current)
             done = msgspec.structs.replace(

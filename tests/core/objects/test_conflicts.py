@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from forebay.config import MountConfig
@@ -113,3 +115,41 @@ def test_what_a_whiteout_hides_is_known_too(opened, listening):
         opened.persist()
         assert (listening.conflicts != []) is changed
     assert stored(opened) == b"ours"
+
+
+@both
+@pytest.mark.parametrize(("at_once", "changed"), [(False, False), (False, True), (True, False)])
+def test_a_version_of_ours_that_was_overtaken_on_its_way_is_none(
+    opened, listening, monkeypatch, at_once, changed
+):
+    opened.put("key", b"first", WriteType.THROUGH)
+    opened.put("key", b"second", WriteType.ASYNC_THROUGH)
+    publish, looked = opened.raw.put, threading.Event()
+    head = opened.raw.head
+    following = threading.Thread(target=opened.forebay.persist.run_one)
+
+    def looks(key):
+        info = head(key)
+        looked.set()
+        return info
+
+    def overtaken(*args, **options):
+        monkeypatch.setattr(opened.raw, "put", publish)
+        info = publish(*args, **options)
+        opened.put("key", b"third", WriteType.ASYNC_THROUGH)
+        if at_once:  # the next job looks at the store, which shows what is not written down yet
+            monkeypatch.setattr(opened.raw, "head", looks)
+            following.start()
+            assert looked.wait(5)
+        return info
+
+    monkeypatch.setattr(opened.raw, "put", overtaken)
+    opened.forebay.persist.run_one()
+    if at_once:
+        following.join(10)
+    if changed:
+        poke(opened, b"outside")
+    opened.persist()
+    assert stored(opened) == b"third"
+    assert opened.head("key").state is PersistState.PERSISTED
+    assert (listening.conflicts != []) is changed
