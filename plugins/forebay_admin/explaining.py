@@ -126,7 +126,8 @@ def _cost(cost: dict[str, Any], stat: dict[str, Any]) -> str:
         return "sends the file of the under store itself"
     if not cost["requests"]:
         return f"{asked}needs nothing of it" if asked else "needs nothing of the under store"
-    return f"{asked}fetches {size(cost['size'])} in {cost['requests']} requests"
+    requests = f"{cost['requests']} request{'s' if cost['requests'] != 1 else ''}"
+    return f"{asked}fetches {size(cost['size'])} in {requests}"
 
 
 def _lines(pieces: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -34,7 +34,7 @@ def test_explain_tells_the_truth_before_and_after_a_load(operator):
     record = operator.forebay.reads.head(operator.forebay.buckets.get("lake"), "key")
     operator.forebay.cache.drop(PageId(record.object_id, 1 << 20, 3))
     said = operator.run("explain", "s3://lake/key")
-    assert "fetches 1.0 MiB in 1 requests" in said
+    assert "fetches 1.0 MiB in 1 request" in said
     lines = [line.split()[:2] for line in said.splitlines() if line.startswith("page")]
     assert lines == [["pages", "0-2"], ["page", "3"], ["pages", "4-19"]]
 
