@@ -33,9 +33,9 @@ def guarded(factory: UnderStoreFactory, uri: str, options: Mapping[str, Any]) ->
 class GuardedStore:
     """An under store behind two breakers, one for reading and one for writing.
 
-    What may be repeated without harm is repeated when the store is down: head, delete, open
-    and list until they gave something, put until it read of its body. All else, optional
-    powers too, is the store's own.
+    What may be repeated without harm is repeated when the store is down: head, delete, copy
+    where the store has it, open and list until they gave something, put until it read of its
+    body. All else is the store's own.
     """
 
     def __init__(self, store: UnderStore, uri: str, options: GuardOptions) -> None:
@@ -58,7 +58,9 @@ class GuardedStore:
         )
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        found = getattr(self.inner, name)
+        # Not a method of the class: whoever asks for the power must not find it where it is not.
+        return partial(self._copy, found) if name == "copy" else found
 
     def on_event(self, track: Callable[[Event], None], /) -> None:
         """Tell `track` of breakers that open and close."""
@@ -113,6 +115,12 @@ class GuardedStore:
     def delete(self, key: str, /) -> None:
         """Remove an object."""
         self._repeat(self._writing, lambda: self.inner.delete(key))
+
+    def _copy(
+        self, copy: Callable[..., ObjectInfo], source: str, target: str, /, **options: Any
+    ) -> ObjectInfo:
+        """Copy an object within the store."""
+        return self._repeat(self._writing, lambda: copy(source, target, **options))
 
     def list(
         self, prefix: str = "", /, *, delimiter: str = "", start_after: str = ""

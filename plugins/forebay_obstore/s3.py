@@ -44,9 +44,10 @@ _META = "x-amz-meta-"
 _KEPT = (*native.NATIVE, "expires")
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
 _TAGLESS = frozenset({403, 404, 405, 501})
-COPY_LIMIT = 5 << 30
-"""Bytes up to which S3 copies in one request."""
-_COPY_PART = 1 << 30
+COPY_PART = 64 << 20
+"""Bytes that one request copies, so few that its silence is short. More go in parts, and show at
+the completion only: a store that goes on after we have given up then publishes nothing late.
+"""
 _TAGS = 64 << 10
 _PARTS_AT_ONCE = 2 * PARTS_IN_FLIGHT
 """Parts of all uploads of a store that are in memory and under way, beside the one each fills."""
@@ -199,11 +200,12 @@ class S3Requests:
         origin = {"x-amz-copy-source": quote(f"/{self._bucket}/{source}", safe="/~")}
         if etag is not None:
             origin["x-amz-copy-source-if-match"] = quoted(etag)
-        if size > COPY_LIMIT:
-            starts = range(0, size, _COPY_PART)
+        if size > COPY_PART:
+            length = part_size(size, COPY_PART)
+            starts = range(0, size, length)
 
             def piece(query: _Query, number: int, start: int) -> Callable[[], Answer]:
-                stop = min(start + _COPY_PART, size)
+                stop = min(start + length, size)
                 cut = origin | {"x-amz-copy-source-range": f"bytes={start}-{stop - 1}"}
                 whole = [*query, ("partNumber", str(number))]
                 return lambda: self._wire.send("PUT", target, whole, cut)

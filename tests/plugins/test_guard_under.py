@@ -184,14 +184,31 @@ def test_a_read_that_breaks_off_counts(memory):
         store.head("a")
 
 
-def test_optional_powers_stay_the_stores_own(memory):
-    class Copies(Around):
-        def copy(self, source, target, /, **more):
-            return (source, target)
+class Copies(Around):
+    """A store that copies by itself."""
 
-    store = GuardedStore(Copies(memory), "far://", GuardOptions())
-    assert store.copy("a", "b") == ("a", "b")
-    assert not hasattr(GuardedStore(memory, "far://", GuardOptions()), "copy")
+    def copy(self, source, target, /, *, attributes, if_match):
+        with self.inner.open(source, if_match=if_match) as reader:
+            return self.inner.put(target, reader, size=reader.info.size, attributes=attributes)
+
+
+def test_a_copy_within_the_store_is_guarded_like_a_write(memory):
+    failing = FailNth(Copies(memory), "copy", 1)
+    options = GuardOptions(retries=1, breaker_failures=2)
+    store = GuardedStore(failing, "far://", options)
+    assert store.copy("a", "c", attributes=Attributes(), if_match=None).size == 5
+    assert (failing.calls, read(memory, "c")) == (2, b"hello")
+    store = GuardedStore(FailNth(Copies(memory), "copy", 1, forever=True), "far://", options)
+    with pytest.raises(Unavailable):
+        store.copy("a", "d", attributes=Attributes(), if_match=None)
+    with pytest.raises(LeftAlone):
+        put(store)
+    assert read(store, "a") == b"hello"
+
+
+def test_optional_powers_stay_the_stores_own(memory):
+    store = GuardedStore(memory, "far://", GuardOptions())
+    assert not hasattr(store, "copy")
     with store.open("a") as reader, pytest.raises(NotSupported):
         reader.fileno()
 

@@ -506,8 +506,7 @@ def test_copy_of_another_version_is_refused(under):
 
 
 def test_copy_of_what_is_too_large_for_one_request_goes_in_parts(under, monkeypatch):
-    monkeypatch.setattr(s3, "COPY_LIMIT", 6 << 20)
-    monkeypatch.setattr(s3, "_COPY_PART", 5 << 20)
+    monkeypatch.setattr(s3, "COPY_PART", 5 << 20)
     content = random.Random(2).randbytes(11 << 20)
     put(under, "kit/source", content)
     given = under.copy("kit/source", "kit/target", attributes=ATTRIBUTES, if_match=None)

@@ -99,7 +99,13 @@ class SupportsCopy(Protocol):
     def copy(
         self, source: str, target: str, /, *, attributes: Attributes, if_match: str | None
     ) -> ObjectInfo:
-        """Copy `source`, if it still has the fingerprint `if_match`, to `target`."""
+        """Copy `source`, if it still has the fingerprint `if_match`, to `target`.
+
+        Makes the whole object or none, with `attributes` and nothing of the source's; the two
+        keys may be the same. Returns the new object's info as `put` does. Raises NotFound and
+        PreconditionFailed where there is no such version, Unavailable; after any other storage
+        error, NotSupported before all, the bytes are read and put instead.
+        """
         ...
 
 

@@ -46,6 +46,18 @@ class CopyingTests(UnderStoreKit):
         if copying.capabilities.attributes:
             assert copying.head("kit/target").attributes == Attributes()
 
+    def test_copy_onto_itself_changes_the_attributes(self, copying: Any) -> None:
+        """Check that the bytes stay, of the version that was named."""
+        source = put(copying, "kit/source", b"bytes", attributes=ATTRIBUTES)
+        given = copying.copy(
+            "kit/source", "kit/source", attributes=Attributes(), if_match=source.fingerprint
+        )
+        assert read(copying, "kit/source") == b"bytes"
+        told = copying.head("kit/source")
+        assert told.fingerprint == given.fingerprint
+        if copying.capabilities.attributes:
+            assert told.attributes == Attributes()
+
     def test_copy_honours_if_match(self, copying: Any) -> None:
         """Check that another version of the source than the one named is PreconditionFailed."""
         old = put(copying, "kit/source", b"old").fingerprint

@@ -799,6 +799,13 @@ class CopiesOnlyToNewKeys(Honest):
         return super().copy(source, target, **kwargs)
 
 
+class CopiesNothingOntoItself(Honest):
+    caught_by = "test_copy_onto_itself_changes_the_attributes"
+
+    def copy(self, source, target, **kwargs):
+        return self.head(source) if source == target else super().copy(source, target, **kwargs)
+
+
 class CopiesAnyVersion(Honest):
     caught_by = "test_copy_honours_if_match"
 
