@@ -18,6 +18,7 @@ from forebay.catalog.catalog import Catalog
 from forebay.config import Config
 from forebay.errors import StorageError
 from forebay.objects.buckets import Buckets
+from forebay.objects.copies import Copies
 from forebay.objects.delete import Deletes
 from forebay.objects.expiry import Expiry
 from forebay.objects.explain import Explain
@@ -100,6 +101,7 @@ class Forebay:
         self.mounting = Mounting(shared, self._table)
         self.reads = Reads(shared)
         self.writes = Writes(shared)
+        self.copies = Copies(shared, self.reads, self.writes)
         self.deletes = Deletes(shared)
         self.listings = Listings(shared)
         self.buckets = Buckets(shared, self.listings, self.deletes)

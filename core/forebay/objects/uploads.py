@@ -43,7 +43,7 @@ from forebay.objects import intents
 from forebay.objects.read import Reads
 from forebay.objects.shared import Shared, check_key, log, now_ms
 from forebay.objects.sync import TRIES, look
-from forebay.objects.write import PLANS, UNCONDITIONAL, Writes, Written
+from forebay.objects.write import FULL_OBJECT, PLANS, UNCONDITIONAL, Writes, Written
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.streams import Body, ReaderBody
 from forebay.types import (
@@ -58,7 +58,6 @@ SMALLEST_PART = 5 << 20
 """Bytes that every part but the last has at least (S3)."""
 REMEMBERED = 24 * 3600 * 1000
 """For how long (ms) a repeated completion gets its first answer again."""
-FULL_OBJECT = "FULL_OBJECT"
 
 
 # Named here because `Uploads.list` hides the built-in one below.

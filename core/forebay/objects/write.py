@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -43,6 +43,7 @@ from forebay.types import (
 )
 
 UNCONDITIONAL = WriteConditions()
+FULL_OBJECT = "FULL_OBJECT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,37 @@ class Staged:
     segment: str
     size: int
     durable: bool
+
+
+def new_record(
+    mount: Mount,
+    write_type: WriteType,
+    attributes: Attributes,
+    owner: str | None,
+    *,
+    object_id: str,
+    size: int,
+    etag: str,
+    checksums: Mapping[str, str],
+    checksum_type: str,
+) -> Record:
+    """Make the record of an object that is written now; its seq comes with the commit."""
+    return Record(
+        object_id=object_id,
+        seq=0,
+        size=size,
+        etag=etag,
+        modified=now_ms(),
+        state=PLANS[write_type].state,
+        generation=mount.generation,
+        owner=owner,
+        headers=dict(attributes.headers),
+        metadata=dict(attributes.metadata),
+        tags=dict(attributes.tags),
+        checksums=dict(checksums),
+        checksum_type=checksum_type if checksums else "",
+        write_type=write_type.value,
+    )
 
 
 class Tee:
@@ -140,7 +172,7 @@ class Writes:
         owner: str | None,
         requested: WriteType | None = None,
         conditions: WriteConditions = UNCONDITIONAL,
-        checksum_type: str = "FULL_OBJECT",
+        checksum_type: str = FULL_OBJECT,
     ) -> Written:
         """Store an object whole, or change nothing.
 
@@ -153,22 +185,11 @@ class Writes:
             intents.check_conditions(conditions, look(self._shared, bucket, key, certain=True))
 
         def make(object_id: str, size: int) -> Record:
-            return Record(
-                object_id=object_id,
-                seq=0,
-                size=size,
-                etag=body.md5,
-                modified=now_ms(),
-                state=PLANS[write_type].state,
-                generation=mount.generation,
-                owner=owner,
-                headers=dict(attributes.headers),
-                metadata=dict(attributes.metadata),
-                tags=dict(attributes.tags),
-                checksums=dict(body.checksums),
-                checksum_type=checksum_type if body.checksums else "",
-                write_type=write_type.value,
-            )
+            return new_record(
+                mount, write_type, attributes, owner,
+                object_id=object_id, size=size, etag=body.md5,
+                checksums=body.checksums, checksum_type=checksum_type,
+            )  # fmt: skip
 
         if PLANS[write_type].through:
             record = self.through(

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from forebay.catalog.records import Bucket, Record
 from forebay.checksums import ALGORITHMS
+from forebay.objects.copies import CopyBody, Target
 from forebay.s3 import attributes, xml
 from forebay.s3.address import CopySource, parse_copy_source
 from forebay.s3.call import Answer, Call
 from forebay.s3.conditions import check_copy_source, parse_copy_range, write_conditions
 from forebay.s3.errors import S3Error
 from forebay.s3.object import parse_part_number, written_headers
-from forebay.streams import Reader, ReaderBody
 from forebay.types import Attributes, ByteRange
 
 SOURCE_LIMIT = 5 << 30
 """Most bytes one copy moves, as S3 has it."""
-
-
-class CopyBody(ReaderBody):
-    """What a copy reads, with the checksum of `algorithm` made on the way ("" for none)."""
-
-    def __init__(self, reader: Reader, length: int, algorithm: str) -> None:
-        super().__init__(reader, length)
-        self._algorithm = algorithm
-        self._checksum = ALGORITHMS[algorithm].new() if algorithm else None
-
-    def read(self, size: int, /) -> bytes:
-        """Give up to `size` bytes and count them into the checksum."""
-        block = super().read(size)
-        if self._checksum is not None:
-            self._checksum.update(block)
-        return block
-
-    @property
-    def checksums(self) -> Mapping[str, str]:
-        """The checksum, when one was asked for."""
-        return {} if self._checksum is None else {self._algorithm: self._checksum.base64()}
 
 
 def copy_object(call: Call) -> Answer:
@@ -60,22 +37,27 @@ def copy_object(call: Call) -> Answer:
         check_copy_source(call.headers, record.etag, record.modified)
         _check_size(record.size)
 
-    with call.forebay.reads.get(source_bucket, source.full_key, select) as opened:
-        record = opened.record
-        kept = Attributes(
+    def kept(record: Record) -> Attributes:
+        return Attributes(
             headers=given.headers if own_metadata else record.headers,
             metadata=given.metadata if own_metadata else record.metadata,
             tags=given.tags if own_tags else record.tags,
         )
-        written = call.forebay.writes.put(
+
+    written = call.forebay.copies.copy(
+        source_bucket,
+        source.full_key,
+        select,
+        Target(
             call.bucket,
             call.key,
-            CopyBody(opened, record.size, asked or next(iter(record.checksums), "")),
-            attributes=kept,
-            owner=call.identity.user,
+            kept,
+            call.identity.user,
+            algorithm=asked,
             requested=call.write_type(),
             conditions=write_conditions(call.headers),
-        )
+        ),
+    )
     made = written.record
     answer = call.document(
         "CopyObjectResult",

@@ -27,13 +27,20 @@ from pathlib import Path
 
 from forebay.config import Config
 import msgspec
-from forebay.objects import uploads
+from forebay.objects import copies, uploads
+from forebay.objects.copies import Target
 from forebay.objects.uploads import CompletedPart
-from forebay.testing.faults import CRASH, crash_points
+from forebay.testing.faults import CRASH, Around, UnderStoreLayer, crash_points
 from forebay.testing.opened import Content, OpenedForebay, content_of
 from forebay.types import Attributes, DeleteType, WriteType
 
-uploads.SMALLEST_PART = 1
+uploads.SMALLEST_PART = copies.AT_STORE = 1
+
+
+class Copying(Around):
+    def copy(self, source, target, *, attributes, if_match):
+        with self.inner.open(source, if_match=if_match) as reader:
+            return self.inner.put(target, reader, size=None, attributes=attributes)
 
 
 def act(order, opened):
@@ -54,6 +61,13 @@ def act(order, opened):
             opened.forebay.uploads.complete(
                 opened.bucket, "key", made, [CompletedPart(1), CompletedPart(2)]
             )
+        case "copy":
+            opened.forebay.copies.copy(
+                opened.bucket, "source", lambda record: None,
+                Target(opened.bucket, "key", lambda record: Attributes(
+                    record.headers, record.metadata, record.tags
+                ), "copier", requested=WriteType(order["type"])),
+            )
         case "delete":
             opened.forebay.deletes.delete(
                 opened.bucket, "key", requested=DeleteType(order["type"])
@@ -70,7 +84,8 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         signal.alarm(60)
-        with OpenedForebay(msgspec.convert(order["config"], Config), crash_points()) as opened:
+        layers = [UnderStoreLayer(Copying), *crash_points()]
+        with OpenedForebay(msgspec.convert(order["config"], Config), layers) as opened:
             act(order, opened)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -152,6 +167,34 @@ def test_a_death_leaves_the_old_object_or_the_new_one(
         assert again.leavings() == {}
         again.put("key", OLD, WriteType.CACHE_THROUGH)
         assert again.get("key") == OLD
+
+
+COPIES = ["under.copy.before.1", "under.copy.after.1", *WRITES]
+
+
+@pytest.mark.parametrize("point", COPIES)
+def test_a_death_while_the_store_copies_leaves_the_old_object_or_the_copy(
+    opened, make_config, victim, point
+):
+    opened.put("source", NEW, WriteType.THROUGH)
+    opened.put("key", OLD, WriteType.THROUGH)
+    opened.forebay.close()
+    died, acknowledged = run(victim, make_config(), "copy", WriteType.THROUGH, point)
+    assert died, f"{point} was never reached"
+    assert not acknowledged
+    published = point in ("under.copy.after.1", "metadata.write.before.2", "metadata.write.after.2")
+    with OpenedForebay(make_config()) as again:
+        assert again.forebay.recovered.unsettled == 0
+        assert again.get("key") == (NEW if published else OLD)
+        record = again.head("key")
+        assert record.etag == hashlib.md5(NEW if published else OLD).hexdigest()
+        assert (record.owner, record.metadata) == (
+            "copier" if published else "tester",
+            {"made-by": "matrix"},
+        )
+        assert again.get("source") == NEW
+        assert again.listed() == {"key": SIZE, "source": SIZE}
+        assert again.leavings() == {}
 
 
 POINTS = [
