@@ -89,6 +89,7 @@ def read(near, key):
     return near.get_object(Bucket="lake", Key=key)["Body"].read()
 
 
+@pytest.mark.parametrize("origin", [forebay_server], indirect=True)
 def test_a_copy_of_64_mib_moves_no_byte(origin, near, asked):
     body = random.Random(64).randbytes(64 * MIB)
     near.put_object(

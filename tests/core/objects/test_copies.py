@@ -487,8 +487,9 @@ class Died(BaseException):
 DEATHS = ["the intent was taken", "the store had copied", "the record was to be committed"]
 
 
-@pytest.mark.parametrize("etag", ["md5", "of parts"])
-@pytest.mark.parametrize("there", [True, False], ids=["over an object", "new"])
+@pytest.mark.parametrize(
+    ("etag", "there"), [("md5", True), ("md5", False), ("of parts", True)], ids=str
+)
 @pytest.mark.parametrize("death", DEATHS)
 def test_whoever_meets_the_intent_of_a_dead_copy_settles_it(
     opened, opening, origins, monkeypatch, death, there, etag
