@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class WriteType(StrEnum):
@@ -115,16 +116,16 @@ class Capabilities:
     """What is put outlives the process that put it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageId:
+class PageId(NamedTuple):
     """One file on a shelf of the cache: page `index` of `page_size` bytes of a segment.
 
     `page_size` 0 means the whole segment in one. `segment` is never reused.
     """
 
+    # A tuple, because every page of every read is looked for under its id more than once.
     segment: str
     page_size: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # tuple has a method of that name
 
 
 @dataclass(frozen=True, slots=True)

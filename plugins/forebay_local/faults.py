@@ -59,6 +59,12 @@ NAME_REFUSED = frozenset(
 """Answers that say: this name is taken by something else, or can be none; try the next."""
 
 
+def translated(error: OSError, key: str) -> StorageError:
+    """Give the storage error that an OSError means."""
+    meaning = MEANING.get(error.errno or 0, StorageError)
+    return meaning(f"{key!r}: {error.strerror or error}")
+
+
 class Translated:
     """Turns an OSError inside a ``with`` into the storage error that it means."""
 
@@ -77,5 +83,4 @@ class Translated:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            meaning = MEANING.get(error.errno or 0, StorageError)
-            raise meaning(f"{self._key!r}: {error.strerror or error}") from error
+            raise translated(error, self._key) from error

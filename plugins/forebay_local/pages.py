@@ -15,8 +15,9 @@ from forebay.errors import ConfigurationError, StorageError, Unavailable
 from forebay.streams import Chunk
 from forebay.types import PageId
 from forebay_local import block_sums, shelves
-from forebay_local.faults import Translated
+from forebay_local.faults import Translated, translated
 
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPTIONS: Final = ("path", "verify")
 TIER: Final = frozenset(["name", "kind", "capacity", "eviction", "min_free", "plugin"])
 """Keys of a tier that are none of its shelves' business."""
@@ -227,20 +228,24 @@ class DiskPageStore:
     def open(self, page: PageId, /) -> DiskPageReader | None:
         """Open a page, or say that it is not there. Raises Corrupt."""
         path = self._path(page)
-        with Translated(path):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return None
-            try:
-                status = os.fstat(fd)
-                mark = _mark(status)
-                sums = None
-                if self._verify != "never" and mark not in self._sound:
-                    sums = self._verified(fd, status.st_size, path, mark)
-            except BaseException:
-                os.close(fd)
-                raise
+        try:  # no `with`: this is done for every page of every read
+            fd = os.open(path, _READ)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise translated(error, path) from error
+        try:
+            status = os.fstat(fd)
+            mark = _mark(status)
+            sums = None
+            if self._verify != "never" and mark not in self._sound:
+                sums = self._verified(fd, status.st_size, path, mark)
+        except OSError as error:
+            os.close(fd)
+            raise translated(error, path) from error
+        except BaseException:
+            os.close(fd)
+            raise
         return DiskPageReader(fd, status.st_size, path, sums, partial(self._believe, mark))
 
     def verify(self, page: PageId, /) -> bool:
@@ -248,7 +253,7 @@ class DiskPageStore:
         path = self._path(page)
         with Translated(path):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(path, _READ)
             except FileNotFoundError:
                 return False
             try:

@@ -13,6 +13,7 @@ import os
 import re
 import zlib
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +35,19 @@ _NAME = re.compile(r"([0-9A-Za-z_-]+)\.([0-9]+)\.([0-9]+)")
 
 def place(page: PageId) -> tuple[str, str]:
     """Give the shard and the file name of a page. Raises InvalidKey for what cannot be one."""
-    if not _SEGMENT.fullmatch(page.segment) or page.page_size < 0 or page.index < 0:
+    segment, page_size, index = page
+    shard = _shard(segment)
+    if not shard or page_size < 0 or index < 0:
         raise InvalidKey(f"{page} cannot be kept: segments are 1 to 200 of 0-9 A-Z a-z _ -")
-    shard = SHARDS[zlib.crc32(page.segment.encode()) & 0xFF]
-    return shard, f"{page.segment}.{page.page_size}.{page.index}"
+    return shard, f"{segment}.{page_size}.{index}"
+
+
+@lru_cache(maxsize=1024)
+def _shard(segment: str) -> str:
+    """Give the shard of a segment; "" for what cannot be one."""
+    if not _SEGMENT.fullmatch(segment):
+        return ""
+    return SHARDS[zlib.crc32(segment.encode()) & 0xFF]
 
 
 def page_of(name: str) -> PageId | None:

@@ -6,6 +6,10 @@ plain GET; the medians of the rounds are compared, and the ratios printed. Who r
 boto3, which is what the goal speaks of, and bare sockets, whose bytes nobody keeps: on few
 cores the latter tells what the origin, the proxy and Forebay take from each other.
 
+What was read once is read again, and a local object beside it, in turns, so that neither is
+always the first after a pause; both are new in each round, for it makes a difference, too,
+where in memory a file happens to lie.
+
 usage: python tests/benchmarks/cold.py [--origin forebay|moto] [--rounds 5] [--delay 30]
 Needs the dev extra.
 """
@@ -39,6 +43,7 @@ RANGE = 8 * MIB
 SMALL = 64 << 10
 CLIENTS = 100
 SETTLE = 1.0
+WARM = 2
 USER = "bench"
 SIGNED = f"AWS4-HMAC-SHA256 Credential={USER}/20260101/us-east-1/s3/aws4_request"
 HERE = Path(__file__).parent
@@ -208,7 +213,6 @@ def measure(
     ask(origin, "PUT", "/lake")
     ask(forebay, "PUT", "/local")
     content = os.urandom(MIB) * (SIZE // MIB)
-    ask(forebay, "PUT", "/local/object", content)
     pool = ThreadPoolExecutor(8)
     straight = [Client(far) for _ in range(8)]
     through = Client(forebay)
@@ -228,16 +232,25 @@ def measure(
         ask(forebay, "HEAD", f"/far/whole-{turn}")
         note("64 MiB, boto3", boto(f"/lake/whole-{turn}", pool))
         note("64 MiB, direct", direct(straight, f"/lake/whole-{turn}", pool))
-        for what, path in (
-            ("first read", f"/far/whole-{turn}"),
-            ("second read", f"/far/whole-{turn}"),
-            ("local object", "/local/object"),
-        ):
-            # What was fetched goes to its shelf when nobody reads; the second read is of pages.
-            time.sleep(SETTLE if what == "second read" else 0)
+        ask(forebay, "PUT", f"/local/object-{turn}", content)
+        paths = {
+            "first read": f"/far/whole-{turn}",
+            "second read": f"/far/whole-{turn}",
+            "local object": f"/local/object-{turn}",
+        }
+
+        def read(what: str, paths: dict[str, str] = paths) -> None:
             before = cpu_of(pid)
-            note(f"64 MiB, {what}", through.get(path)[1])
+            note(f"64 MiB, {what}", through.get(paths[what])[1])
             note(f"{what}, cpu", cpu_of(pid) - before)
+
+        read("first read")
+        # What was fetched goes to its shelf when nobody reads; the second read is of pages.
+        time.sleep(SETTLE)
+        through.get("/far/warm-up", 0, RANGE)
+        pair = ["second read", "local object"] if turn % 2 else ["local object", "second read"]
+        for what in (pair + pair[::-1]) * WARM:
+            read(what)
         ask(origin, "PUT", f"/lake/crowd-{turn}", content[:MIB])
         ask(forebay, "HEAD", f"/far/crowd-{turn}")
         crowd(forebay, f"/far/crowd-{turn}")
@@ -253,8 +266,12 @@ def report(figures: dict[str, list[float]]) -> str:
         return f"{SIZE / median[f'64 MiB, {what}'] / 1e6:,.0f} MB/s"
 
     def ratio(base: str, what: str) -> str:
-        pairs = zip(figures[f"64 MiB, {base}"], figures[f"64 MiB, {what}"], strict=True)
-        middle = statistics.median(one / other for one, other in pairs)
+        bases, others = figures[f"64 MiB, {base}"], figures[f"64 MiB, {what}"]
+        each = len(others) // len(figures["first byte"])  # of one round
+        middle = statistics.median(
+            sum(bases[at : at + each]) / sum(others[at : at + each])
+            for at in range(0, len(others), each)
+        )
         return f"{middle:.2f} of {base}, {median[f'{what}, cpu'] * 1000:.0f} ms CPU"
 
     first, straight = median["first byte"] * 1000, median["first byte, direct"] * 1000

@@ -100,13 +100,15 @@ class PageBody:
         To be asked after `plan`, instead of reading.
         """
         pieces = []
+        start, page = self._range.start, self._page
         for index in range(self._first, self._stop):
             reader = self._held.get(index)
             fd = None if reader is None else reader.fileno()
             if fd is None:
                 return None
-            part = self._part(index)
-            pieces.append(Segment(fd, part.start, part.length))
+            stop = min(self._range.stop, (index + 1) * page)
+            pieces.append(Segment(fd, start - index * page, stop - start))
+            start = stop
         return pieces
 
     def read(self, size: int, /) -> bytes:
@@ -237,7 +239,7 @@ class PageBody:
 
     def _from_page(self, index: int, at: int) -> Iterator[bytes]:
         begin = index * self._page
-        offset, stop = at - begin, self._part(index).stop
+        offset, stop = at - begin, min(self._range.stop - begin, self._length(index))
         with closing(self._held.pop(index)) as reader:
             while offset < stop:
                 block = reader.pread(min(BLOCK, stop - offset), offset)
@@ -248,9 +250,3 @@ class PageBody:
 
     def _length(self, index: int) -> int:
         return min(self._page, self._size - index * self._page)
-
-    def _part(self, index: int) -> ByteRange:
-        """Give what is wanted of a page, as offsets in it."""
-        begin = index * self._page
-        stop = min(self._range.stop - begin, self._length(index))
-        return ByteRange(max(0, self._range.start - begin), stop)

@@ -37,6 +37,7 @@ LINGER = 0.25
 SLOW_THREADS = 128
 PATIENCE = 0.005  # seconds in which a fast client may take what it did not take at once
 CLIENTS = "slow clients"  # the lane of threads whose client does not take what they have
+AT_ONCE = MIB  # bytes of a file that are read and sent at a time
 LARGE = 64 << 10  # bytes of a block that is sent without being copied
 
 SETTINGS: dict[str, Any] = {
@@ -212,6 +213,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     task_class = Task
     parser_class = Parser
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        # The kernel's buffer is of 4 MiB, and what is read ahead of it leaves the near caches.
+        self.sendbuf_len = min(self.sendbuf_len, AT_ONCE)
 
     @property
     def busy(self) -> bool:
