@@ -242,7 +242,7 @@ ROWS: Final = (
         bare=False,
         moves="local",
         server="files",
-        note="file:// without fsspec+ does more: sendfile, attributes, any key",
+        note="file:// without fsspec+ does more: no copy in the cache, attributes, any key",
     ),
 )
 

@@ -1,11 +1,6 @@
-"""What an answer or an exception of an object store means to the rest of Forebay: one table."""
+"""What an answer of an object store means to the rest of Forebay: one table."""
 
 from __future__ import annotations
-
-import re
-from types import TracebackType
-
-from obstore import exceptions
 
 from forebay.errors import (
     InvalidKey,
@@ -63,66 +58,7 @@ STATUSES: dict[int, type[StorageError]] = {
 }
 """Statuses with a meaning; every other one is a plain StorageError."""
 
-KINDS: tuple[tuple[type[Exception], type[StorageError]], ...] = (
-    (FileNotFoundError, NotFound),
-    (exceptions.AlreadyExistsError, PreconditionFailed),
-    (exceptions.PreconditionError, PreconditionFailed),
-    (exceptions.PermissionDeniedError, PermissionDenied),
-    (exceptions.UnauthenticatedError, PermissionDenied),
-    (exceptions.NotSupportedError, NotSupported),
-    (exceptions.InvalidPathError, InvalidKey),
-)
-"""The library's exceptions that need no look at the answer they came from."""
-
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_UNREADABLE = re.compile("Metadata value for .* contained non|Received non-partial response")
-
-
-class Unreadable(StorageError):
-    """The library dislikes an answer's headers, and so does not give its bytes either."""
-
 
 def meaning(status: int, code: str = "") -> type[StorageError]:
     """Give the error that an answer of this status, with this code, is."""
     return CODES.get(code) or STATUSES.get(status, StorageError)
-
-
-def of_library(error: Exception) -> type[StorageError]:
-    """Give the error that an exception of the library is."""
-    text = str(error)
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if code is not None and code[1] in CODES:
-        return CODES[code[1]]
-    for kind, meant in KINDS:
-        if isinstance(error, kind):
-            return meant
-    if status is not None:
-        return meaning(int(status[1]))
-    # No answer at all: refused, timed out, cut off, no such host.
-    return Unavailable if "HTTP error" in text or "reqwest" in text else StorageError
-
-
-class Translated:
-    """Turns an exception of the library inside a ``with`` into the storage error that it means."""
-
-    __slots__ = ("_key",)
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not isinstance(error, exceptions.BaseError | FileNotFoundError):
-            return
-        told = str(error).partition("\n")[0]
-        if _UNREADABLE.search(told):
-            raise Unreadable(f"{self._key!r}: {told[:500]}") from error
-        raise of_library(error)(f"{self._key!r}: {told[:500]}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from forebay.errors import InvalidKey
-from forebay_obstore.uri import AZURE, S3
+from forebay_obstore.uri import AZURE, GCS
 
 LONGEST = 1024
 """Bytes of UTF-8 that a key may have in every one of the stores."""
@@ -29,7 +29,7 @@ def check(key: str) -> None:
         )
 
 
-def is_plain(key: str, provider: str = S3) -> bool:
+def is_plain(key: str, provider: str = GCS) -> bool:
     """Tell whether the library, and the provider behind it, takes `key` unchanged.
 
     The library cuts slashes off both ends without a word, and refuses empty segments, ``.``,

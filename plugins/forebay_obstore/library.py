@@ -13,7 +13,8 @@ from forebay.errors import InvalidKey, NotFound, NotSupported, PreconditionFaile
 from forebay.stores.listing import after_all, passed_over, rolled
 from forebay.types import Attributes, CommonPrefix, ObjectInfo
 from forebay_obstore import attributes as native
-from forebay_obstore import faults, keys
+from forebay_obstore import keys
+from forebay_obstore import library_faults as faults
 from forebay_obstore.carrier import (
     PARTS_IN_FLIGHT,
     Condition,
@@ -23,10 +24,10 @@ from forebay_obstore.carrier import (
     quoted,
     told,
 )
-from forebay_obstore.uri import GCS, S3
+from forebay_obstore.uri import GCS
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, GCSStore, S3Store
+    from obstore.store import AzureStore, GCSStore
 
 _PAGE = 1000
 
@@ -35,7 +36,7 @@ class Library:
     """Carries requests to `store`, a store of `provider`; `pool` looks at several keys at once."""
 
     def __init__(
-        self, provider: str, store: S3Store | GCSStore | AzureStore, pool: ThreadPoolExecutor
+        self, provider: str, store: GCSStore | AzureStore, pool: ThreadPoolExecutor
     ) -> None:
         self._provider = provider
         self._store = store
@@ -47,7 +48,7 @@ class Library:
 
     def _path(self, key: str) -> str:
         """Give the name that the store is told. Raises InvalidKey."""
-        if key.endswith("/") and self._provider != S3:
+        if key.endswith("/"):
             path = f"{key}{keys.MARK}"
         else:
             path = key
@@ -75,7 +76,7 @@ class Library:
             return self._foreign_marker(key)
 
     def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
-        """Get bytes of the version with `etag`, in one request. Raises Unreadable."""
+        """Get bytes of the version with `etag`, in one request."""
         with faults.Translated(key):
             found = obstore.get(
                 self._store,
@@ -91,8 +92,7 @@ class Library:
     def _told(self, meta: Any, key: str, found: Any) -> ObjectInfo:
         kept = None if found is None else native.from_library(self._provider, found)
         etag = bare(meta["e_tag"])
-        strong = self._provider == S3
-        return told(key, meta["size"], meta["last_modified"], etag, strong=strong, attributes=kept)
+        return told(key, meta["size"], meta["last_modified"], etag, strong=False, attributes=kept)
 
     # --- listing ---------------------------------------------------------------------
 

@@ -152,14 +152,9 @@ def patience_of(options: Mapping[str, Any]) -> Patience:
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """Where requests for a bucket go: `base` is ``scheme://host/path`` of the bucket itself.
-
-    `service` is the same without the bucket where that stands in the path.
-    """
+    """Where requests for a bucket go: `base` is ``scheme://host/path`` of the bucket itself."""
 
     base: str
-    service: str
-    virtual: bool
     region: str
     is_aws: bool
 
@@ -177,7 +172,6 @@ def s3_address(place: Place, options: Mapping[str, Any]) -> S3Address:
     cn = ".cn" if region.startswith("cn-") else ""
     service = given or f"https://s3.{region}.amazonaws.com{cn}"
     if not virtual:
-        return S3Address(f"{service}/{place.bucket}", service, False, region, not given)
+        return S3Address(f"{service}/{place.bucket}", region, not given)
     scheme, _, host = service.partition("://")
-    base = f"{scheme}://{place.bucket}.{host}"
-    return S3Address(base, base, True, region, not given)
+    return S3Address(f"{scheme}://{place.bucket}.{host}", region, not given)

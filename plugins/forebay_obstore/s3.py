@@ -1,8 +1,4 @@
-"""An S3 bucket by signed requests: what the library cannot say, keys and headers as they are.
-
-The library cuts slashes off keys, stops at a listing with a key it dislikes, and knows neither
-``Expires`` nor tags on the way back, nor conditions of multipart uploads and copies.
-"""
+"""An S3 bucket by signed requests, with keys and headers as they are."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import BoundedSemaphore
@@ -34,7 +29,6 @@ from forebay_obstore.carrier import (
     quoted,
     told,
 )
-from forebay_obstore.library import Library
 from forebay_obstore.uri import S3
 from forebay_obstore.wire import Answer, Wire
 
@@ -56,16 +50,12 @@ _PARTS_AT_ONCE = 2 * PARTS_IN_FLIGHT
 class S3Requests:
     """Carries requests to the bucket behind `wire`; parts go up in threads of `pool`.
 
-    Bytes come by `library` where it can. `counts` says that every HEAD tells the number of tags,
-    so that no number means none.
+    `counts` says that every HEAD tells the number of tags, so that no number means none.
     """
 
-    def __init__(
-        self, bucket: str, wire: Wire, library: Library, pool: ThreadPoolExecutor, *, counts: bool
-    ) -> None:
+    def __init__(self, bucket: str, wire: Wire, pool: ThreadPoolExecutor, *, counts: bool) -> None:
         self._bucket = bucket
         self._wire = wire
-        self._library = library
         self._pool = pool
         self._counts = counts
         self._seen = False
@@ -95,10 +85,6 @@ class S3Requests:
 
     def stream(self, key: str, start: int, stop: int, etag: str, /) -> Stream:
         """Get bytes of the version with `etag`, in one request."""
-        # Without TLS there is nothing that native code does better than the socket itself.
-        if not self._wire.plain and self._library.takes(key):
-            with suppress(faults.Unreadable):
-                return self._library.stream(key, start, stop, etag)
         wanted = {"range": f"bytes={start}-{stop - 1}", "if-match": quoted(etag)}
         got = self._wire.open(key, wanted)
         answer = self._expect(got.answer, key)

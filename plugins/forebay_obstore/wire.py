@@ -73,23 +73,6 @@ def provider_of(options: Mapping[str, Any]) -> AwsCredentialsProvider | None:
     return AwsCredentialsProvider.new_default_chain()
 
 
-def for_library(
-    provider: AwsCredentialsProvider, patience: Patience
-) -> Callable[[], dict[str, Any]]:
-    """Hand the same credentials to the library, when it asks."""
-
-    def credentials() -> dict[str, Any]:
-        found = provider.get_credentials().result(patience.timeout)
-        return {
-            "access_key_id": found.access_key_id,
-            "secret_access_key": found.secret_access_key,
-            "token": found.session_token,
-            "expires_at": found.expiration,
-        }
-
-    return credentials
-
-
 class Wire:
     """Requests to the bucket at `base`, signed with the credentials of `provider` if any."""
 
@@ -102,7 +85,6 @@ class Wire:
         tls: ssl.SSLContext,
     ) -> None:
         parts = urlsplit(base)
-        self.plain = parts.scheme == "http"
         self._host = parts.netloc
         self._path = quote(parts.path.rstrip("/"), safe="/~")
         self._patience = patience
@@ -201,7 +183,9 @@ class Wire:
                 answer = once()
             except (OSError, HTTPError) as error:
                 if last:
-                    raise Unavailable(f"{method} {self._host}: {error!r}") from error
+                    hint = "; the option `ca_file` names more authorities"
+                    told = f"{error!r}{hint if 'CERTIFICATE_VERIFY' in repr(error) else ''}"
+                    raise Unavailable(f"{method} {self._host}: {told}") from error
             else:
                 if last or answer.status not in _AGAIN:
                     return answer

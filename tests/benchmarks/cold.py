@@ -10,8 +10,8 @@ What was read once is read again, and a local object beside it, in turns, so tha
 always the first after a pause; both are new in each round, for it makes a difference, too,
 where in memory a file happens to lie.
 
-usage: python tests/benchmarks/cold.py [--origin forebay|moto] [--rounds 5] [--delay 30]
-Needs the dev extra.
+usage: python tests/benchmarks/cold.py [--origin forebay|moto] [--rounds 5] [--delay 30] [--tls]
+Needs the dev extra; openssl for `--tls`, with which the proxy speaks it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -76,11 +77,11 @@ def running(command: list[str], log: Path, port: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def delayed(target: int, delay: float, log: Path) -> Iterator[int]:
+def delayed(target: int, delay: float, log: Path, certificate: Path | None) -> Iterator[int]:
     """Run the proxy; give its port."""
+    command = [sys.executable, str(HERE / "delay.py"), str(target), str(delay), str(log)]
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "delay.py"), str(target), str(delay), str(log)],
-        stdout=subprocess.PIPE,
+        command if certificate is None else [*command, str(certificate)], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -106,10 +107,17 @@ def ask(
 class Client:
     """A connection that is kept, and a buffer that is used again."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, certificate: Path | None = None) -> None:
         self._port = port
-        self._connection = socket.create_connection(("127.0.0.1", port), 120)
+        self._tls = certificate and ssl.create_default_context(cafile=str(certificate))
+        self._connection = self._connect()
         self._buffer = bytearray(4 * MIB)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self._port), 120)
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_hostname="127.0.0.1")
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[float, float]:
         """Get an object, or a range of it; give seconds to its first byte, and to its last."""
@@ -123,7 +131,7 @@ class Client:
             received = self._connection.recv(65536)
             got += received
             if not received:  # moto closes after every answer
-                self._connection = socket.create_connection(("127.0.0.1", self._port), 120)
+                self._connection = self._connect()
                 self._connection.sendall(request.encode())
         head, _, rest = got.partition(b"\r\n\r\n")
         assert head.split()[1] in (b"200", b"206"), got[:500]
@@ -147,11 +155,12 @@ def direct(clients: list[Client], path: str, pool: ThreadPoolExecutor) -> float:
     return time.perf_counter() - began
 
 
-def by_boto3(port: int) -> Callable[[str, ThreadPoolExecutor], float]:
+def by_boto3(port: int, certificate: Path | None) -> Callable[[str, ThreadPoolExecutor], float]:
     """Give what `direct` is for a boto3 client of 8 connections, which keeps what it reads."""
     s3 = boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}",
+        verify=None if certificate is None else str(certificate),
         aws_access_key_id=USER,
         aws_secret_access_key="any",
         region_name="us-east-1",
@@ -202,7 +211,13 @@ def cpu_of(pid: int) -> float:
 
 
 def measure(
-    origin: int, far: int, forebay: int, pid: int, log: Path, rounds: int
+    origin: int,
+    far: int,
+    forebay: int,
+    pid: int,
+    log: Path,
+    rounds: int,
+    certificate: Path | None = None,
 ) -> dict[str, list[float]]:
     """Measure everything; give the figures by name, seconds unless they count something."""
     figures: dict[str, list[float]] = {}
@@ -214,10 +229,10 @@ def measure(
     ask(forebay, "PUT", "/local")
     content = os.urandom(MIB) * (SIZE // MIB)
     pool = ThreadPoolExecutor(8)
-    straight = [Client(far) for _ in range(8)]
+    straight = [Client(far, certificate) for _ in range(8)]
     through = Client(forebay)
     ask(origin, "PUT", "/lake/warm-up", content)
-    boto = by_boto3(far)
+    boto = by_boto3(far, certificate)
     boto("/lake/warm-up", pool)
     direct(straight, "/lake/warm-up", pool)
     through.get("/far/warm-up")
@@ -313,21 +328,39 @@ def servers(origin: str, port: int, directory: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def run(origin: str, rounds: int, delay: float, directory: Path) -> dict[str, list[float]]:
+def certified(directory: Path) -> Path:
+    """Make a certificate of 127.0.0.1 and its key, both in one file."""
+    made = directory / "certificate.pem"
+    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+    more = ["subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:FALSE"]
+    name = ["-subj", "/CN=127.0.0.1", "-addext", more[0], "-addext", more[1]]
+    subprocess.run(
+        [*command.split(), *name, "-keyout", str(made), "-out", str(directory / "public.pem")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with made.open("ab") as file:
+        file.write((directory / "public.pem").read_bytes())
+    return made
+
+
+def run(
+    origin: str, rounds: int, delay: float, directory: Path, *, tls: bool = False
+) -> dict[str, list[float]]:
     """Start everything, measure, stop everything."""
+    certificate = certified(directory) if tls else None
     far, near, log = free_port(), free_port(), directory / "requests"
     log.touch()
     (directory / "local").mkdir()
     with (
         running(servers(origin, far, directory), directory / "origin.log", far),
-        delayed(far, delay, log) as proxy,
+        delayed(far, delay, log, certificate) as proxy,
     ):
         options = {
-            "endpoint_url": f"http://127.0.0.1:{proxy}",
-            "allow_http": True,
+            "endpoint_url": f"{'https' if tls else 'http'}://127.0.0.1:{proxy}",
             "access_key_id": USER,
             "secret_access_key": "any",
             "region": "us-east-1",
+            **({"ca_file": str(directory / "public.pem")} if tls else {"allow_http": True}),
         }
         table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in options.items())
         config = directory / "forebay.toml"
@@ -339,7 +372,8 @@ def run(origin: str, rounds: int, delay: float, directory: Path) -> dict[str, li
         serve = [sys.executable, "-m", "forebay", "serve", "--config", str(config)]
         listen = ["--listen", f"127.0.0.1:{near}"]
         with running([*serve, *listen], directory / "forebay.log", near) as pid:
-            return measure(far, proxy, near, pid, log, rounds)
+            public = directory / "public.pem" if tls else None
+            return measure(far, proxy, near, pid, log, rounds, public)
 
 
 def main() -> None:
@@ -348,10 +382,11 @@ def main() -> None:
     options.add_argument("--origin", choices=["forebay", "moto"], default="forebay")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--delay", type=float, default=30, help="milliseconds a request")
+    options.add_argument("--tls", action="store_true", help="reach the origin by https")
     options.add_argument("--json", type=Path, help="write every measurement there")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="forebay-cold-") as directory:
-        figures = run(given.origin, given.rounds, given.delay, Path(directory))
+        figures = run(given.origin, given.rounds, given.delay, Path(directory), tls=given.tls)
     print(report(figures))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))

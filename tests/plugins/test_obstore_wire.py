@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 from awscrt.auth import AwsCredentialsProvider
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from forebay.errors import NotSupported, Unavailable
 from forebay.types import Attributes
 from forebay_obstore.carrier import Condition
 from forebay_obstore.options import Patience
 from forebay_obstore.s3 import S3Requests
-from forebay_obstore.wire import Wire, for_library, provider_of
+from forebay_obstore.wire import Wire, provider_of
 
+LOOPBACK = ip_address("127.0.0.1")
+both = pytest.mark.parametrize("tls", [False, True])
 FAST = Patience(timeout=5, connect=1, retries=2, total=5)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: \xc3\xbc\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
@@ -29,8 +39,8 @@ BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
 class Server:
     """Answers one request after the other by a script; None hangs up instead, a tuple after it."""
 
-    def __init__(self, script):
-        self.requests, self._script = [], iter(script)
+    def __init__(self, script, tls=None):
+        self.requests, self._script, self._tls = [], iter(script), tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._run)]
@@ -47,8 +57,12 @@ class Server:
             self._threads[-1].start()
 
     def _serve_and_close(self, client):
-        with client:
-            self._serve(client)
+        with client, contextlib.suppress(ssl.SSLError, ConnectionError):
+            if self._tls is not None:
+                with self._tls.wrap_socket(client, server_side=True) as encrypted:
+                    self._serve(encrypted)
+            else:
+                self._serve(client)
 
     def _serve(self, client):
         received = b""
@@ -83,15 +97,40 @@ class Server:
             thread.join(15)
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Give the file of a certificate of its own authority, as people make them, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(made.public_bytes(Encoding.PEM) + own)
+    return path
+
+
 @pytest.fixture
-def serve():
+def serve(certificate):
     """Start a server with a script; give it and a wire to it."""
     opened = []
 
-    def serve(*script, provider=None, patience=FAST):
-        server = Server(script)
-        base = f"http://127.0.0.1:{server.port}/bucket"
-        wire = Wire(base, "eu-central-1", provider, patience, ssl.create_default_context())
+    def serve(*script, provider=None, patience=FAST, tls=False, known=True):
+        ours = ssl.create_default_context(cafile=certificate if known else None)
+        theirs = None
+        if tls:
+            theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            theirs.load_cert_chain(certificate)
+        server = Server(script, theirs)
+        base = f"http{'s' if tls else ''}://127.0.0.1:{server.port}/bucket"
+        wire = Wire(base, "eu-central-1", provider, patience, ours)
         opened.extend((wire, server))
         return server, wire
 
@@ -192,22 +231,13 @@ LAST = b'Last-Modified: Mon, 23 Nov 2026 10:33:39 GMT\r\nETag: "e"\r\n'
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + LAST + b"\r\n"
 
 
-class NoLibrary:
-    """The library, when it takes no key."""
-
-    def takes(self, key):
-        return False
-
-
 HEADER = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nETag: "e"\r\nx-amz-meta-a: b\r\n\r\n'
 
 
 @pytest.fixture
 def requests(serve):
     with ThreadPoolExecutor(4) as pool:
-        yield lambda *script: S3Requests(
-            "bucket", serve(*script)[1], NoLibrary(), pool, counts=True
-        )
+        yield lambda *script: S3Requests("bucket", serve(*script)[1], pool, counts=True)
 
 
 def test_answer_is_given_as_soon_as_it_begins(serve):
@@ -234,8 +264,10 @@ def test_header_that_is_cut_off_is_no_answer(serve, method, end):
     assert server.connections == 2
 
 
-def test_answer_goes_straight_into_memory_and_the_connection_is_kept(serve):
-    server, wire = serve(b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nsome body", OK, OK)
+@both
+def test_answer_goes_straight_into_memory_and_the_connection_is_kept(serve, tls):
+    some = b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nsome body"
+    server, wire = serve(some, OK, OK, tls=tls)
     room = memoryview(bytearray(12))
     with closing(wire.open("k", {})) as got:
         assert got.into(room[:4]) == 4
@@ -246,8 +278,21 @@ def test_answer_goes_straight_into_memory_and_the_connection_is_kept(serve):
     assert server.connections == 1
 
 
-def test_answer_that_is_cut_off_goes_into_memory_as_far_as_it_came(serve):
-    server, wire = serve((b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",), OK)
+@both
+def test_large_answer_goes_into_memory_whole(serve, tls):
+    body = os.urandom(3 << 20)
+    _, wire = serve(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (3 << 20, body), tls=tls)
+    room, got = memoryview(bytearray(3 << 20)), 0
+    with closing(wire.open("k", {})) as answer:
+        while count := answer.into(room[got : got + (1 << 20)]):
+            got += count
+    assert bytes(room[:got]) == body
+
+
+@both
+def test_answer_that_is_cut_off_goes_into_memory_as_far_as_it_came(serve, tls):
+    cut = (b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody",)
+    server, wire = serve(cut, OK, tls=tls)
     with closing(wire.open("k", {})) as got:
         assert got.into(memoryview(bytearray(9))) == 4
         assert got.into(memoryview(bytearray(9))) == 0
@@ -255,11 +300,20 @@ def test_answer_that_is_cut_off_goes_into_memory_as_far_as_it_came(serve):
     assert server.connections == 2, "the connection was of no more use"
 
 
-def test_hanging_answer_is_unavailable(serve):
+@both
+def test_hanging_answer_is_unavailable(serve, tls):
     patience = Patience(timeout=0.2, connect=1, retries=0)
-    _, wire = serve(b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody", patience=patience)
+    part = b"HTTP/1.1 206 OK\r\nContent-Length: 9\r\n\r\nbody"
+    _, wire = serve(part, patience=patience, tls=tls)
     with closing(wire.open("k", {})) as got, pytest.raises(Unavailable):
         got.into(memoryview(bytearray(9)))
+
+
+def test_certificate_that_nobody_vouches_for_is_told_with_what_to_do(serve):
+    server, wire = serve(OK, tls=True, known=False)
+    with pytest.raises(Unavailable, match=r"certificate.*`ca_file`"):
+        wire.send("GET", "k")
+    assert server.requests == []
 
 
 def test_whole_object_in_place_of_a_range_is_taken_where_it_fits(requests):
@@ -291,15 +345,10 @@ def test_error_behind_a_good_status_is_an_error(requests):
         requests(ok(error)).copy("a", "b", Attributes(), 1, "e")
 
 
-def test_both_ways_to_the_store_have_the_same_credentials():
+def test_credentials_are_those_of_the_options():
     options = {"access_key_id": "a", "secret_access_key": "b", "session_token": "c"}
-    provider = provider_of(options)
-    assert for_library(provider, FAST)() == {
-        "access_key_id": "a",
-        "secret_access_key": "b",
-        "token": "c",
-        "expires_at": None,
-    }
+    found = provider_of(options).get_credentials().result(5)
+    assert (found.access_key_id, found.secret_access_key, found.session_token) == ("a", "b", "c")
     assert provider_of({"anonymous": True}) is None
 
 
@@ -308,8 +357,8 @@ def test_profile_of_the_aws_files_is_used(tmp_path, monkeypatch):
         "[lake]\naws_access_key_id = from-file\naws_secret_access_key = secret\n"
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    found = for_library(provider_of({"profile": "lake"}), FAST)()
-    assert found["access_key_id"] == "from-file"
+    found = provider_of({"profile": "lake"}).get_credentials().result(5)
+    assert found.access_key_id == "from-file"
 
 
 def test_closed_wire_keeps_no_connection(serve):

@@ -213,6 +213,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     task_class = Task
     parser_class = Parser
+    sendbuf_len: int
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
