@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore
 
 _PAGE = 1000
+_CHUNK = 128 << 10
+"""Bytes that come together: each piece costs a change of threads, and TLS gives 16 KiB."""
 
 
 class Library:
@@ -86,7 +88,7 @@ class Library:
         if bare(found.meta["e_tag"]) != etag:
             raise PreconditionFailed(f"{key!r} is another version")
         # It ends when nobody holds it any more.
-        blocks = iter(found.stream(min_chunk_size=1))
+        blocks = iter(found.stream(min_chunk_size=_CHUNK))
         return Stream(self._told(found.meta, key, None), _translated(key, blocks), lambda: None)
 
     def _told(self, meta: Any, key: str, found: Any) -> ObjectInfo:
