@@ -31,7 +31,9 @@ PROMOTED_AT = 2
 REMEMBERED = 10_000
 """Evictions that are remembered, to say why a page is not there."""
 _WAITING = 4096
-"""Promotions, and pages whose mount is not known yet, that wait at most."""
+"""Promotions, and pages that came and whose mount is not known yet, that wait at most."""
+_LOOKS = 1000
+"""Segments whose mount is looked for in one round because it was not found before."""
 _ROUND = 1.0
 """Longest time between two rounds, in seconds."""
 _FULL = 0.9
@@ -126,7 +128,9 @@ class Residency:
         self._evictions: OrderedDict[PageId, Eviction] = OrderedDict()
         self._refused = [_Ids(tier.capacity) for tier in self.tiers]
         self._up: deque[tuple[int, PageId]] = deque(maxlen=_WAITING)
-        self._unplaced: deque[tuple[int, PageId, int]] = deque(maxlen=_WAITING)
+        self._came: deque[tuple[int, PageId, int]] = deque(maxlen=_WAITING)
+        self._placing = threading.Lock()
+        self._place_at = 0.0
         self._mounts: OrderedDict[str, str] = OrderedDict()
         self._missed: Counter[str] = Counter()
         self._missed_of: Counter[str] = Counter()
@@ -225,7 +229,7 @@ class Residency:
     # --- what tiers tell -------------------------------------------------------------
 
     def _put(self, number: int, page: PageId) -> None:
-        self._unplaced.append((number, page, 0))
+        self._came.append((number, page, 0))
         tier = self.tiers[number]
         if tier.stock.noted > tier.capacity * tier.high or self._quotas():
             self._poke.set()
@@ -319,28 +323,44 @@ class Residency:
                     over -= self._try(tier, evict) or 0
 
     def _place(self) -> None:
-        """Find the mounts of pages that came, and of those that were missed."""
-        for _ in range(len(self._unplaced)):
-            number, page, tries = self._unplaced.popleft()
-            stock = self.tiers[number].stock
-            path = self._path_of(page.segment)
-            if path is None:
-                if tries < _TRIES and stock.knows(page):
-                    self._unplaced.append((number, page, tries + 1))
-            elif stock.assign(page, path):
-                stock.mounts[path].admitted += 1
-        while self._missed:
-            segment, count = self._missed.popitem()
-            self._missed_of[self._path_of(segment) or ""] += count
+        """Find the mounts of pages that came, and of those that were missed.
 
-    def _place_all(self) -> None:
-        """Find the mounts of the pages that were met at the start."""
+        Once a round also of every other page that has none: it was met on the shelves or by a
+        use, or its object was committed late.
+        """
+        with self._placing:
+            for _ in range(len(self._came)):
+                number, page, tries = self._came.popleft()
+                stock = self.tiers[number].stock
+                path = self._path_of(page.segment)
+                if path is not None:
+                    stock.assign(page, path)
+                elif tries < _TRIES and stock.knows(page):
+                    self._came.append((number, page, tries + 1))
+            while self._missed:
+                segment, count = self._missed.popitem()
+                self._missed_of[self._path_of(segment) or ""] += count
+            if time.monotonic() >= self._place_at:
+                self._place_at = time.monotonic() + _ROUND
+                self._place_all(_LOOKS)
+
+    def _place_all(self, looks: float = math.inf) -> None:
+        """Find the mounts of all pages that have none, in up to `looks` segments of each tier."""
         for tier in self.tiers:
-            for page, resident in tier.stock.residents():
-                if self._stopping.is_set():
-                    return
-                if resident.mount is None and (path := self._path_of(page.segment)) is not None:
-                    tier.stock.assign(page, path)
+            unplaced: dict[str, list[PageId]] = {}
+            for page in tier.stock.unplaced():
+                unplaced.setdefault(page.segment, []).append(page)
+            left = looks
+            for segment, pages in unplaced.items():
+                if left <= 0 or self._stopping.is_set():
+                    break
+                left -= 1
+                path = self._path_of(segment)
+                for page in pages:
+                    if path is None:
+                        tier.stock.put_off(page)
+                    else:
+                        tier.stock.assign(page, path)
 
     def _path_of(self, segment: str) -> str | None:
         path = self._mounts.get(segment)

@@ -88,6 +88,8 @@ class Stock:
         self._lock = threading.Lock()
         self._policy = policy_factory({"capacity": capacity})
         self._residents: dict[PageId, Resident] = {}
+        # Pages whose mount is not known, and whether they were put: to be counted as admitted.
+        self._unplaced: dict[PageId, bool] = {}
         self._claimed: dict[PageId, Resident] = {}
         # Under its own lock, which is taken before the other: what was listed, and when.
         self._listing = threading.Lock()
@@ -100,8 +102,12 @@ class Stock:
     def put(self, page: PageId, size: int) -> None:
         """Take note of a page that was put on the shelf; its size in bytes."""
         with self._lock:
-            self._note(page, size)
+            resident = self._note(page, size)
             self.tally.admitted += 1
+            if resident.mount is None:
+                self._unplaced[page] = True
+            else:
+                resident.tally.admitted += 1
         self.on_put(page)
 
     def hit(self, page: PageId, size: int, times: int = 1) -> None:
@@ -153,7 +159,19 @@ class Stock:
                 self.used[resident.mount] -= resident.size
                 self.used[mount] += resident.size
                 resident.mount, resident.tally = mount, self.mounts[mount]
+                resident.tally.admitted += self._unplaced.pop(page, False)
             return resident is not None
+
+    def unplaced(self) -> list[PageId]:
+        """Give every page whose mount is not known, however it was met; `put_off` ones last."""
+        with self._lock:
+            return list(self._unplaced)
+
+    def put_off(self, page: PageId) -> None:
+        """Let the other pages of `unplaced` be the first ones next time."""
+        with self._lock:
+            if page in self._unplaced:
+                self._unplaced[page] = self._unplaced.pop(page)
 
     def get(self, page: PageId) -> Resident | None:
         """Give what is known of a page."""
@@ -292,6 +310,7 @@ class Stock:
         """Begin the policy anew: what was met first, then what was known; the lock is held."""
         known = list(self._policy.victims())
         residents, self._residents, self.noted = self._residents, {}, 0
+        put, self._unplaced = self._unplaced, {}
         self.used.clear()
         self._policy = self._make_policy({"capacity": self._capacity})
         for page, size in unmet:
@@ -301,6 +320,7 @@ class Stock:
             self._note(page, resident.size, resident)
             for _ in range(min(resident.hits, _USES)):
                 self._policy.on_get(page)
+        self._unplaced.update({page: True for page, was in put.items() if was})
 
     # --- notes; the lock is held -----------------------------------------------------
 
@@ -308,6 +328,8 @@ class Stock:
         known = self._residents.get(page)
         if known is None:
             known = self._residents[page] = resident or Resident(size, self.mounts[""])
+            if known.mount is None:
+                self._unplaced[page] = False
         else:
             self.noted -= known.size
             self.used[known.mount] -= known.size
@@ -326,6 +348,7 @@ class Stock:
     def _forget(self, page: PageId) -> None:
         resident = self._residents.pop(page, None)
         if resident is not None:
+            self._unplaced.pop(page, None)
             self.noted -= resident.size
             self.used[resident.mount] -= resident.size
             self._policy.on_delete(page)

@@ -282,6 +282,51 @@ def test_a_page_whose_object_was_not_committed_yet_finds_its_mount_later(house):
     assert [(one.path, one.used) for one in house.cache.report().mounts] == [("/raw", SIZE)]
 
 
+def used_of(house):
+    return {one.path: one.used for one in house.cache.report().mounts}
+
+
+def test_pages_met_on_the_shelves_later_find_their_mount_too(house, monkeypatch):
+    monkeypatch.setattr(module, "_ROUND", 0.0)
+    house.mounts["s"] = "/raw"
+    for index in range(2):  # as another process does whose notes were lost
+        writer = house.mem.store.writer(PageId("s", SIZE, index), SIZE)
+        writer.write(b"x" * SIZE)
+        writer.commit(sync=False)
+    house.use(0)
+    assert used_of(house) == {"/raw": SIZE}, "met by a use"
+    house.mem.prime()
+    house.residency.tend()
+    assert used_of(house) == {"/raw": 2 * SIZE}, "and by listing"
+
+
+def test_an_upload_that_ends_late_finds_its_mount(house, monkeypatch):
+    monkeypatch.setattr(module, "_ROUND", 0.0)
+    house.write("part", 30)
+    for _ in range(2 * module._TRIES):
+        house.residency.tend()
+    assert used_of(house) == {"": 30}
+    house.mounts["part"] = "/raw"
+    house.residency.tend()
+    report = house.cache.report().mounts
+    assert [(one.path, one.used, one.tally.admitted) for one in report] == [("/raw", 30, 1)]
+
+
+def test_what_is_never_known_keeps_no_other_waiting(make_house, monkeypatch):
+    monkeypatch.setattr(module, "_ROUND", 0.0)
+    monkeypatch.setattr(module, "_LOOKS", 3)
+    monkeypatch.setattr(module, "_TRIES", 0)
+    house = make_house(capacities=(1000, 1000))
+    for number in range(10):
+        house.write(f"unknown-{number}", SIZE)
+    house.write("known", SIZE)
+    house.residency.tend()
+    house.mounts["known"] = "/raw"
+    for _ in range(4):
+        house.residency.tend()
+    assert used_of(house) == {"": 10 * SIZE, "/raw": SIZE}
+
+
 # --- what is told --------------------------------------------------------------------
 
 
