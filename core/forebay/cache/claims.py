@@ -6,6 +6,8 @@ import fcntl
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from forebay.errors import StorageError
@@ -13,6 +15,8 @@ from forebay.errors import StorageError
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
 _PAGES = 22
 """Bits of a lock's place that tell the page; the others tell the segment."""
+_WISHES = 1 << 62
+"""Where the places of wishes begin; those of claims lie before."""
 
 
 class Claims:
@@ -36,14 +40,28 @@ class Claims:
     def take(self, segment: str, first: int, stop: int) -> bool:
         """Claim pages `first` to `stop` of a segment; False when another process has one."""
         try:
-            self._lock(fcntl.F_WRLCK, segment, first, stop)
+            self._lock(fcntl.F_OFD_SETLK, fcntl.F_WRLCK, segment, first, stop)
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def drop(self, segment: str, first: int, stop: int) -> None:
         """Give pages back; harmless when they were not claimed."""
-        self._lock(fcntl.F_UNLCK, segment, first, stop)
+        self._lock(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, segment, first, stop)
+
+    @contextmanager
+    def wish(self, segment: str, first: int, stop: int) -> Iterator[None]:
+        """Let the process that has pages `first` to `stop` know that this one waits for them."""
+        self._lock(fcntl.F_OFD_SETLK, fcntl.F_RDLCK, segment, first, stop, _WISHES)
+        try:
+            yield
+        finally:
+            self._lock(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, segment, first, stop, _WISHES)
+
+    def wished(self, segment: str, first: int, stop: int) -> bool:
+        """Tell whether another process waits for one of these pages."""
+        kind = self._lock(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, segment, first, stop, _WISHES)
+        return kind != fcntl.F_UNLCK
 
     def close(self) -> None:
         """Close the file, and with it give up every claim; harmless when called twice."""
@@ -51,11 +69,15 @@ class Claims:
         if file >= 0:
             os.close(file)
 
-    def _lock(self, kind: int, segment: str, first: int, stop: int) -> None:
+    def _lock(
+        self, command: int, kind: int, segment: str, first: int, stop: int, begin: int = 0
+    ) -> int:
+        """Do something with the locks of pages; give the kind that was answered."""
         if self._file < 0:
-            return
+            return fcntl.F_UNLCK
         digest = hashlib.blake2b(segment.encode(), digest_size=5).digest()
-        # 62 bits: the kernel counts places as signed numbers.
-        place = (int.from_bytes(digest, "big") << _PAGES) % (1 << 62)
+        # 62 bits, and one for wishes: the kernel counts places as signed numbers.
+        place = begin + (int.from_bytes(digest, "big") << _PAGES) % _WISHES
         wanted = _FLOCK.pack(kind, os.SEEK_SET, place + first, stop - first, 0)
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, wanted)
+        answered: int = _FLOCK.unpack(fcntl.fcntl(self._file, command, wanted))[0]
+        return answered

@@ -23,10 +23,16 @@ _log = logging.getLogger(__name__)
 
 CLAIM_WAIT = 2.0
 """Longest wait, in seconds, for another process that fetches the same pages."""
+PAGE_WAIT = 0.5
+"""Longest wait for it, in seconds, of who wants a single page, which is cheap to ask for twice."""
 STALL = 60.0
 """Seconds without a new byte after which a reader gives a fetch up."""
 _TURN = 0.5
 """Longest wait, in seconds, of what was brought for its shelf, while anybody is being fed."""
+_LOOK = 0.05
+"""Seconds between two looks whether another process waits for what waits for its shelf."""
+_GRACE = 0.2
+"""Seconds in which who is attached to a fetch that is over may read what it came for."""
 _CLOSE_WAIT = 5.0
 """Seconds in which fetches under way may end when the cache is closed."""
 
@@ -133,13 +139,15 @@ class Fetches:
     def wait_for_quiet(self, fetch: Fetch, until: float) -> None:
         """Let those who read have the processor first, till `until` on the monotonic clock.
 
-        A fetch that is `hurried` does not wait.
+        A fetch that is `hurried`, or that another process waits for, does not wait.
         """
+        pages = fetch.source_of.segment, fetch.first, fetch.stop
         with self._quiet:
-            self._quiet.wait_for(
-                lambda: not self._reading or fetch.hurried or self.closed,
-                until - time.monotonic(),
-            )
+            while self._reading and not fetch.hurried and not self.closed:
+                left = until - time.monotonic()
+                if left <= 0 or self.claims.wished(*pages):
+                    break
+                self._quiet.wait(min(left, _LOOK))
 
     def hurry(self, fetch: Fetch) -> None:
         """Let a fetch go to its shelf, whoever reads."""
@@ -205,6 +213,7 @@ class Fetch:
         self._readers = 0
         self._wanted = False
         self._over = False
+        self._over_at = 0.0
         self._proved = False
         self._gone = False
         self._failure: Exception | None = None
@@ -292,16 +301,17 @@ class Fetch:
     # --- for the line -----------------------------------------------------------------
 
     def shed(self) -> bool:
-        """Give the memory up, if the fetch is over; its readers look for the pages again.
+        """Give the memory up, if the fetch is over for a moment; its readers look for the pages.
 
-        One that is not goes to its shelf now.
+        One that is not over goes to its shelf now.
         """
         self._fetches.hurry(self)
         with self._changed:
-            if self._over:
+            over = self._over and time.monotonic() >= self._over_at + _GRACE
+            if over:
                 self._gone = True
                 self._blocks.clear()
-            return self._over
+            return over
 
     def run(self) -> None:
         """Bring the pages, unless another process brought them meanwhile."""
@@ -313,7 +323,7 @@ class Fetch:
             # Registered as long as it runs, so that nobody begins it a second time.
             self._fetches.land(self)
             with self._changed:
-                self._over = True
+                self._over, self._over_at = True, time.monotonic()
                 left = not self._readers
                 if left:
                     self._blocks.clear()
@@ -339,16 +349,21 @@ class Fetch:
 
     def _claim(self) -> bool:
         """Claim the pages; False when another process had them for too long, or brought them."""
-        segment, pause = self.source_of.segment, 0.0005
-        deadline = time.monotonic() + CLAIM_WAIT
-        while not self._fetches.claims.take(segment, self.first, self.stop):
-            if time.monotonic() >= deadline or self._fetches.closed:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
-            if self._fetches.cache.holds_page(segment, self.first):
-                return False
-        return True
+        claims, pages = self._fetches.claims, (self.source_of.segment, self.first, self.stop)
+        if claims.take(*pages):
+            return True
+        pause = 0.0005
+        alone = self.stop - self.first == 1
+        deadline = time.monotonic() + (min(PAGE_WAIT, CLAIM_WAIT) if alone else CLAIM_WAIT)
+        with claims.wish(*pages):
+            while time.monotonic() < deadline and not self._fetches.closed:
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.02)
+                if self._fetches.cache.holds_page(self.source_of.segment, self.first):
+                    return False
+                if claims.take(*pages):
+                    return True
+        return False
 
     def _bring(self) -> None:
         """Bring the bytes to the readers, and then to the pages: nobody waits for a shelf."""

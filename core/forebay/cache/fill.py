@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Self
 
 from forebay.cache.fetch import Fetch, Fetches, Source
 from forebay.errors import Corrupt
+from forebay.lanes import Lanes
 from forebay.stores.pages import PageReader
 from forebay.streams import BLOCK, Chunk, ChunksReader, Segment
 from forebay.types import ByteRange, PageId
@@ -23,7 +25,7 @@ _FEW = 16
 """Pages that it opens of a longer range, which cannot be sent as files."""
 _LOOKED_AT = 1024
 """Pages that `plan` looks for at most; a longer range is judged by its beginning."""
-_REST = 1.0
+_REST = 0.2
 """Longest wait, in seconds, for the pages of a body that was read."""
 _LOOKS = 3
 """How often a page may come and go before it is asked of the source whatever the cache says."""
@@ -130,9 +132,11 @@ class PageBody:
         while self._joined:
             self._joined.popitem()[1].detach()
         # Of a short body the pages are there when it is closed; a long one does not wait.
+        until = time.monotonic() + _REST
         for fetch in self._read:
             if self._short and fetch.proved:
-                fetch.rest(_REST)
+                with Lanes.aside(self._source.name):
+                    fetch.rest(until - time.monotonic())
         while self._held:
             self._held.popitem()[1].close()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, deque
+import time
+from bisect import insort
+from collections import Counter
 from typing import Protocol
 
 _log = logging.getLogger(__name__)
@@ -13,6 +15,10 @@ THREADS = 64
 """Most fetches at once in a process."""
 _SPARE = 8
 """Threads that only demand may take."""
+_LONG = 1.0
+"""Seconds that a large job gives way to small ones which came after it."""
+_SHED_AGAIN = 0.1
+"""Seconds between two tries to have memory given up that jobs wait for."""
 _IDLE = 10.0
 """Seconds after which a thread without work ends."""
 
@@ -36,17 +42,23 @@ class Line:
     """Lets jobs run in the order in which they came, as threads and memory allow.
 
     One source gets three quarters of both at most, so that a store that hangs cannot stop the
-    fetches of the others. Threads are made when they are needed, and never keep the process
-    from ending.
+    fetches of the others. A small job, up to a 64th of the memory, goes before larger ones, for
+    a second at most, and a sixteenth more of its source's memory and threads are for small ones
+    alone: who wants a page does not wait for those who want all. Threads are made when they are
+    needed, and never keep the process from ending.
     """
 
     def __init__(self, memory: int, threads: int = THREADS) -> None:
         """Allow `memory` bytes; a single job may take more, when it is alone."""
         self._memory = memory
         self._threads = threads
+        self._small = memory // 64
         self._share = max(1, threads * 3 // 4)
+        self._share_of_large = max(1, threads * 11 // 16)
         self._lock = threading.Condition()
-        self._queue: deque[Job] = deque()
+        # By when they are due: what is large later than it came.
+        self._queue: list[tuple[float, int, Job]] = []
+        self._came = 0
         self._alive: set[threading.Thread] = set()
         self._idle = 0
         self._running: Counter[str] = Counter()
@@ -68,23 +80,27 @@ class Line:
     def add(self, job: Job) -> None:
         """Run a job that somebody waits for, as soon as it can be."""
         with self._lock:
-            self._queue.append(job)
+            self._append(job)
             self._wake()
 
     def offer(self, job: Job) -> bool:
         """Run a job that nobody waits for yet, if nobody would wait for it; tell whether."""
         with self._lock:
             # Those before it that will run at once; who waits for its source's share does not.
-            before = [one for one in self._queue if self._in_share(one)]
+            before = [one for _, _, one in self._queue if self._in_share(one)]
             room = self._memory * 3 // 4 - self.held - sum(one.size for one in before)
+            queued = sum(one.size for one in before if one.source == job.source)
+            of_source = self._taken[job.source] + queued
             if (
                 self._closed
                 or job.size > room
                 or self._busy + len(before) >= self._threads - _SPARE
                 or not self._in_share(job)
+                # A demand that comes now finds some of its source's share left.
+                or (of_source and of_source + job.size > self._memory // 2)
             ):
                 return False
-            self._queue.append(job)
+            self._append(job)
             self._wake()
             return True
 
@@ -122,7 +138,6 @@ class Line:
             while not self._closed:
                 job = self._choose()
                 if job is not None:
-                    self._queue.remove(job)
                     self._busy += 1
                     self._running[job.source] += 1
                     self._held[job] = None
@@ -131,7 +146,7 @@ class Line:
                         self._wake()
                     return job
                 self._idle += 1
-                woken = self._lock.wait(_IDLE)
+                woken = self._lock.wait(_SHED_AGAIN if self._queue and self._held else _IDLE)
                 self._idle -= 1
                 if not woken and not self._queue:
                     break
@@ -140,9 +155,9 @@ class Line:
             return None
 
     def _choose(self) -> Job | None:
-        """Give the first job that may run; one whose source has its share is passed over."""
-        for job in self._queue:
-            if self._running[job.source] >= self._share:
+        """Take the first job that may run; one whose source has its share is passed over."""
+        for place, (_, _, job) in enumerate(self._queue):
+            if self._running[job.source] >= self._share_of(job):
                 continue
             for done in list(self._held):
                 crowded = self._crowded(job)
@@ -152,19 +167,32 @@ class Line:
                     del self._held[done]
                     self._taken[done.source] -= done.size
             if not self._greedy(job):
-                # Who lacks the memory of all is not overtaken by smaller ones.
-                return None if self._crowded(job) else job
+                # Who lacks the memory of all is not overtaken by who comes behind it.
+                return None if self._crowded(job) else self._queue.pop(place)[2]
         return None
 
     def _crowded(self, job: Job) -> bool:
         return bool(self.held) and self.held + job.size > self._memory
 
     def _greedy(self, job: Job) -> bool:
-        taken = self._taken[job.source]
-        return bool(taken) and taken + job.size > self._memory * 3 // 4
+        taken, share = self._taken[job.source], self._memory * 3 // 4
+        if self._is_small(job):
+            share += self._memory // 16
+        return bool(taken) and taken + job.size > share
+
+    def _share_of(self, job: Job) -> int:
+        return self._share if self._is_small(job) else self._share_of_large
+
+    def _is_small(self, job: Job) -> bool:
+        return job.size <= self._small
 
     def _in_share(self, job: Job) -> bool:
-        return self._running[job.source] < self._share and not self._greedy(job)
+        return self._running[job.source] < self._share_of(job) and not self._greedy(job)
+
+    def _append(self, job: Job) -> None:
+        self._came += 1
+        due = time.monotonic() + (0.0 if self._is_small(job) else _LONG)
+        insort(self._queue, (due, self._came, job))
 
     def _wake(self) -> None:
         # A thread that was woken counts as idle until it runs: count the jobs, too.

@@ -101,3 +101,15 @@ def test_pages_far_behind_fit(claims):
 def test_a_file_that_cannot_be_had_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError):
         Claims(tmp_path / "missing" / "claims")
+
+
+def test_a_wish_shows_to_other_processes_while_it_lasts(path, claims, other):
+    assert other.take("a", 0, 8)
+    assert not other.wished("a", 0, 8)
+    with claims.wish("a", 3, 4):
+        assert other.wished("a", 0, 8)
+        assert not other.wished("a", 4, 8)
+        assert not claims.wished("a", 0, 8), "one's own does not count"
+    assert not other.wished("a", 0, 8)
+    with Claims(None).wish("a", 0, 1):
+        assert not Claims(None).wished("a", 0, 1)

@@ -232,6 +232,46 @@ def test_a_page_that_another_process_fetches_is_waited_for(tmp_path):
     assert never.asked == [(64, 80)]
 
 
+def test_pages_that_another_process_waits_for_go_to_their_shelf_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_module, "_TURN", 30.0)
+    monkeypatch.setattr(fetch_module, "PAGE_WAIT", 30.0)
+    monkeypatch.setattr(fetch_module, "CLAIM_WAIT", 30.0)
+    slow, never = Origin(wait=True), Origin()
+    with opened(tmp_path / "node") as one, opened(tmp_path / "node") as two:
+        fetch = one.join(slow.source(), 0, 4)
+        assert slow.entered.wait(30)
+        waits = two.join(never.source(), 2, 3)
+        slow.go_on.set()
+        assert take(waits) == b"", "though somebody is still fed"
+        assert not never.asked
+        fetch.detach()
+
+
+def test_a_page_by_itself_is_not_waited_for_as_long_as_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_module, "PAGE_WAIT", 0.02)
+    monkeypatch.setattr(fetch_module, "CLAIM_WAIT", 30.0)
+    slow, origin = Origin(wait=True), Origin()
+    with opened(tmp_path / "node") as one, opened(tmp_path / "node") as two:
+        one.join(slow.source(), 0, 4)
+        assert slow.entered.wait(30)
+        run = two.join(origin.source(), 0, 2)
+        assert take(two.join(origin.source(), 2, 3)) == SEGMENT[32:48]
+        slow.go_on.set()
+        assert take(run) == b""
+    assert origin.asked == [(32, 48)]
+
+
+def test_who_is_attached_has_a_moment_to_read_what_came(fetches, monkeypatch):
+    monkeypatch.setattr(fetch_module, "_GRACE", 30.0)
+    fetch = fetches.join(Origin().source(), 0, 1)
+    assert take(fetch) == SEGMENT[:16]
+    settle(fetches)
+    assert not fetch.shed()
+    monkeypatch.setattr(fetch_module, "_GRACE", 0.0)
+    assert fetch.shed()
+    fetch.detach()
+
+
 def test_nobody_waits_for_ever_for_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch_module, "CLAIM_WAIT", 0.05)
     slow, origin = Origin(wait=True), Origin()

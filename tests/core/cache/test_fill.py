@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.cache import fetch as fetch_module
 from forebay.cache import fill
 from forebay.cache.cache import Cache
 from forebay.cache.claims import Claims
@@ -17,6 +18,7 @@ from forebay.cache.fill import PageBody
 from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier
 from forebay.errors import Corrupt, SourceChanged, StorageError, Unavailable
+from forebay.lanes import Lanes
 from forebay.types import ByteRange, PageId
 from forebay_eviction.lru import LruPolicy
 from forebay_local.pages import DiskPageStore
@@ -427,6 +429,34 @@ def test_the_pages_of_a_short_body_are_there_when_it_is_closed(fetches):
         fetches.cache.delete("a", SIZE)
 
 
+def test_who_waits_for_a_shelf_stands_aside_for_other_requests(fetches, monkeypatch):
+    shelve = threading.Event()
+    page_writer = fetches.cache.page_writer
+
+    def late(segment, index, size):
+        assert index == 0 or shelve.wait(30)
+        return page_writer(segment, index, size)
+
+    monkeypatch.setattr(fill, "_REST", 30.0)
+    monkeypatch.setattr(fetches.cache, "page_writer", late)
+    aside = threading.Event()
+    lanes = Lanes(4, lambda more: read.is_set() and aside.set())
+    read = threading.Event()
+
+    def request():
+        lanes.enter()
+        with body(fetches, Origin(), 0, 3 * PAGE) as reader:
+            assert read_all(reader) == SEGMENT[: 3 * PAGE]
+            read.set()
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    assert aside.wait(30), "its thread counts as one that waits"
+    shelve.set()
+    thread.join(30)
+    assert not lanes.waiting()
+
+
 def test_a_slow_reader_holds_nobody_up(fetches):
     origin = Origin()
     slow = body(fetches, origin)
@@ -469,7 +499,8 @@ def test_the_runs_ahead_are_never_more_than_allowed(monkeypatch):
         assert fetches._line.held == 0
 
 
-def test_a_reader_whose_fetch_had_to_give_way_goes_on_with_the_pages(fetches):
+def test_a_reader_whose_fetch_had_to_give_way_goes_on_with_the_pages(fetches, monkeypatch):
+    monkeypatch.setattr(fetch_module, "_GRACE", 0.0)
     origin = Origin()
     with body(fetches, origin) as reader:
         assert reader.read(5) == SEGMENT[:5]
@@ -479,7 +510,8 @@ def test_a_reader_whose_fetch_had_to_give_way_goes_on_with_the_pages(fetches):
     assert len(origin.asked) == 1
 
 
-def test_a_reader_whose_pages_are_gone_too_asks_again_for_little_and_then_for_more():
+def test_a_reader_whose_pages_are_gone_too_asks_again_for_little_and_then_for_more(monkeypatch):
+    monkeypatch.setattr(fetch_module, "_GRACE", 0.0)
     origin = Origin()
     with opened(memory_cache(capacity=1)) as fetches, body(fetches, origin) as reader:
         assert reader.read(20) == SEGMENT[:10]

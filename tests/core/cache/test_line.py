@@ -135,6 +135,63 @@ def test_what_nobody_waits_for_never_takes_the_last_of_threads_or_memory(line_of
     ] * 2
 
 
+def test_who_wants_a_page_does_not_wait_for_those_who_want_all(line_of, gate):
+    line = line_of(memory=6400)
+    first = [Work(1600, "a", gate) for _ in range(5)]
+    page = Work(100, "a")
+    for job in (*first, page):
+        line.add(job)
+    assert page.done.wait(30), "a little of the share is for small ones alone"
+    assert all(job.started.wait(30) for job in first[:3])
+    assert not any(job.started.is_set() for job in first[3:])
+
+
+def test_a_small_job_goes_before_large_ones_that_wait_but_not_for_ever(line_of, gate, monkeypatch):
+    order = []
+
+    class Told(Work):
+        def run(self):
+            order.append(self.size)
+            super().run()
+
+    def jobs_in_turn(line):
+        blocker = Work(6400, "a", gate)
+        line.add(blocker)
+        assert blocker.started.wait(30)
+        jobs = [Told(6000, "b"), Told(100, "c")]
+        for job in jobs:
+            line.add(job)
+        gate.set()
+        assert all(job.done.wait(30) for job in jobs)
+        gate.clear()
+
+    jobs_in_turn(line_of(memory=6400, threads=1))
+    monkeypatch.setattr("forebay.cache.line._LONG", 0.0)
+    jobs_in_turn(line_of(memory=6400, threads=1))
+    assert order == [100, 6000, 6000, 100]
+
+
+def test_what_nobody_waits_for_leaves_a_demand_some_of_its_sources_share(line_of, gate):
+    line = line_of(memory=800)
+    assert [line.offer(Work(100, "a", gate)) for _ in range(6)] == [True] * 4 + [False] * 2
+    demand = Work(100, "a")
+    line.add(demand)
+    assert demand.done.wait(30)
+
+
+def test_memory_that_cannot_be_given_up_yet_is_asked_for_again(line_of, monkeypatch):
+    monkeypatch.setattr("forebay.cache.line._SHED_AGAIN", 0.005)
+    line = line_of(memory=100)
+    done = Work(60, "a")
+    tries = iter([False, False, True])
+    monkeypatch.setattr(done, "shed", lambda: next(tries))
+    line.add(done)
+    assert done.done.wait(30)
+    after = Work(60, "b")
+    line.add(after)
+    assert after.done.wait(30)
+
+
 def test_what_nobody_waits_for_sheds_nothing(line_of):
     line = line_of(memory=100)
     done = Work(60, "a")
