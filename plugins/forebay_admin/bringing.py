@@ -283,7 +283,10 @@ def _objects(job: Any) -> str:
 
 def _told(job: Any) -> str:
     told = f"load {job['id']} is {job['state']}: {job['objects']} objects, {size(job['size'])}"
-    return f"{told}, of that {size(job['fetched'])} fetched, {job['present']} objects were there"
+    told += f", {size(job['fetched'])} fetched, {job['present']} objects were there"
+    if job["unkept"]:
+        told += f", {size(job['unkept'])} found no room or had to go again at once"
+    return told
 
 
 def _why(job: Any) -> str:

@@ -104,6 +104,8 @@ class Stock:
         with self._lock:
             resident = self._note(page, size)
             self.tally.admitted += 1
+            if page.page_size:
+                self._full_until = 0.0  # there is a victim again
             if resident.mount is None:
                 self._unplaced[page] = True
             else:
@@ -227,7 +229,8 @@ class Stock:
                     continue
                 last, listing = listing, self._list_again(listing)
                 if listing == last:
-                    if not chosen and of_mount is None:
+                    # What others have claimed they may give back, or replace by what can go.
+                    if not chosen and of_mount is None and not self._claimed.keys() - claimed:
                         self._full_until = time.monotonic() + _FULL_AGE
                     enough = partly
                     return chosen if partly else {}

@@ -237,9 +237,11 @@ class Load(Row, frozen=True):
 
     `state` is FILLING (the list still comes), RUNNING, PAUSED, DONE or CANCELLED. `cursor` is
     the path (or number in the list) up to which all is settled; the counters tell of what is
-    settled, `ahead` the bytes fetched beyond it. `total` and `total_size` are known once
-    `counted`. `failed` objects are rows of their own, tried again when all else is done
-    (`retrying`). `owner` is the process at work; `reason` says why it waits or stopped.
+    settled, `ahead` the bytes fetched beyond it, `lost` those of objects that then failed, and
+    `unkept` those of settled ones that found no room or went again at once. `total` and
+    `total_size` are known once `counted`. `failed` objects are rows of their own, tried again
+    when all else is done (`retrying`). `owner` is the process at work; `reason` says why it
+    waits or stopped.
     """
 
     id: int
@@ -262,6 +264,8 @@ class Load(Row, frozen=True):
     reason: str = ""
     updated: int = 0
     ended: int = 0
+    lost: int = 0
+    unkept: int = 0
 
 
 class BreakerRow(Row, frozen=True):

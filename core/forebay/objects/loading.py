@@ -22,7 +22,6 @@ from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Load, LoadFailure, Record, decode, encode
 from forebay.errors import (
     ForebayError,
-    NoSpace,
     NoSuchKey,
     S3Condition,
     ServiceUnavailable,
@@ -70,10 +69,11 @@ class _StoreDown(Exception):
 
 @dataclass(slots=True)
 class _Brought:
-    """What came of one object: bytes that were fetched, bytes that were there."""
+    """What came of one object: bytes that were fetched, that were there, that did not stay."""
 
     fetched: int = 0
     present: int = 0
+    unkept: int = 0
 
 
 @dataclass(slots=True)
@@ -98,6 +98,8 @@ class _Run:
     fetched: int = 0
     present: int = 0
     present_size: int = 0
+    unkept: int = 0
+    lost: int = 0
     cursor: str = ""
     failures: dict[str, str] = field(default_factory=dict)
     mended: list[str] = field(default_factory=list)
@@ -114,9 +116,10 @@ class _Run:
             raise _Stopped
 
     def arrived_not(self, size: int) -> None:
-        """Take back what came of an object that failed."""
+        """Count what came of an object that failed as fetched in vain."""
         with self.lock:
             self.ahead -= size
+            self.lost += size
 
 
 class Loading:
@@ -278,6 +281,7 @@ class Loading:
             run.objects += 1
             run.fetched += brought.fetched
             run.present_size += brought.present
+            run.unkept += brought.unkept
             run.present += not brought.fetched
             with run.lock:
                 run.ahead -= brought.fetched
@@ -333,7 +337,7 @@ class Loading:
     ) -> Load | None:
         failures, mended, counted = dict(run.failures), list(run.mended), run.counted
         with run.lock:
-            ahead = max(0, run.ahead)
+            ahead, lost = max(0, run.ahead), run.lost
 
         def write(tx: Transaction) -> Load | None:
             row = keys.load_row(run.load.id)
@@ -363,6 +367,8 @@ class Loading:
                 fetched=load.fetched + run.fetched,
                 present=load.present + run.present,
                 present_size=load.present_size + run.present_size,
+                unkept=load.unkept + run.unkept,
+                lost=load.lost + lost,
                 failed=failed,
                 ahead=ahead if owned else 0,
                 retrying=run.load.retrying,
@@ -377,7 +383,9 @@ class Loading:
         for path in failures:
             run.failures.pop(path, None)
         del run.mended[: len(mended)]
-        run.objects = run.fetched = run.present = run.present_size = 0
+        run.objects = run.fetched = run.present = run.present_size = run.unkept = 0
+        with run.lock:
+            run.lost -= lost
         return load
 
     def _end(self, run: _Run, state: str, reason: str = "") -> None:
@@ -481,11 +489,10 @@ class Loading:
                     return want.brought
                 # Bytes are given before their pages are on the shelf.
                 self._shared.fetches.landed(want.object_id, LANDS)
-        except NoSuchKey as gone:
+        except BaseException as failure:
             run.arrived_not(want.brought.fetched)
-            raise NoSuchKey(f"there is no object {path}") from gone
-        except BaseException:
-            run.arrived_not(want.brought.fetched)
+            if isinstance(failure, NoSuchKey):
+                raise NoSuchKey(f"there is no object {path}") from failure
             raise
 
     def _threads_of(self) -> ThreadPoolExecutor:
@@ -505,17 +512,13 @@ class _Wanted:
         self._shared = shared
         self.object_id = ""
         self._at = 0
-        self._checked = False
         self.settled = False
         self.brought = _Brought()
 
     def select(self, record: Record) -> ByteRange:
-        """Choose the next missing run of an object; an empty one when nothing is missing.
-
-        Raises NoSpace when pages that were fetched are not there.
-        """
+        """Choose the next missing run of an object; an empty one when all of them were fetched."""
         if record.object_id != self.object_id:
-            self.object_id, self._at, self._checked = record.object_id, 0, False
+            self.object_id, self._at = record.object_id, 0
         refs = self._shared.catalog.read(lambda s: catalog.segments(s, record))
         near = record.local or record.inline or record.state is not PersistState.PERSISTED
         find = self._shared.cache.find
@@ -525,13 +528,19 @@ class _Wanted:
         if missing is not None:
             return missing
         fetched = self.brought.fetched
-        if fetched and not near and not self._checked:
-            self._checked, self._at = True, 0
-            if self._missing(record) is not None:
-                raise NoSpace("the cache has no room to keep it")
         self.settled = True
         self.brought.present = max(0, record.size - fetched)
+        if fetched and not near:
+            # Others may need the room more: what did not stay is told, and no failure.
+            self.brought.unkept = self._gone(record)
         return ByteRange(0, 0)
+
+    def _gone(self, record: Record) -> int:
+        """Count the bytes of an object that are not there, of those that were fetched."""
+        self._at, gone = 0, 0
+        while (missing := self._missing(record)) is not None:
+            gone += missing.length
+        return min(gone, self.brought.fetched)
 
     def _missing(self, record: Record) -> ByteRange | None:
         page, find = self._shared.cache.page_size, self._shared.cache.find

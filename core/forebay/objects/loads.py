@@ -36,8 +36,9 @@ LISTED_AT_ONCE = 1000
 class LoadState:
     """A load job; sizes in bytes, times in ms since 1970, see `forebay.catalog.records.Load`.
 
-    `size` is what was settled or fetched so far. `capacity` is that of the largest tier: more
-    than that cannot stay.
+    `size` is what was settled or is being fetched so far. `fetched` is all that was, also of
+    objects that failed; `unkept` of that found no room, or went again before its object was
+    settled. `capacity` is that of the largest tier: more than that cannot stay.
     """
 
     id: int
@@ -52,6 +53,7 @@ class LoadState:
     objects: int
     size: int
     fetched: int
+    unkept: int
     present: int
     failed: int
     retrying: bool
@@ -192,7 +194,8 @@ class Loads:
             total_size=load.total_size,
             objects=load.objects,
             size=load.fetched + load.present_size + load.ahead,
-            fetched=load.fetched + load.ahead,
+            fetched=load.fetched + load.lost + load.ahead,
+            unkept=load.unkept,
             present=load.present,
             failed=load.failed,
             retrying=load.retrying,

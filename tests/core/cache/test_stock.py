@@ -134,3 +134,18 @@ def test_the_pages_of_a_segment_are_given_by_index(stock):
     for page in (PAGES[2], PageId("other", 10, 0), PAGES[1]):
         stock.put(page, 10)
     assert [page for page, _ in stock.of_segment("filled")] == [PAGES[1], PAGES[2]]
+
+
+def test_a_fill_that_finds_nothing_to_evict_looks_again_when_a_copy_came(stock, put):
+    assert stock.choose(10, always, required=False) == {}
+    put(PAGES[0], 10)
+    assert list(stock.choose(10, always, required=False)) == PAGES[:1]
+
+
+def test_a_fill_that_finds_all_claimed_by_others_looks_again_at_once(stock, put):
+    put(PAGES[0], 10)
+    claimed = stock.choose(10, always, required=True)
+    assert stock.choose(10, always, required=False) == {}
+    stock.done(claimed, [])
+    stock.hit(PAGES[0], 10)
+    assert list(stock.choose(10, always, required=False)) == PAGES[:1]

@@ -315,18 +315,69 @@ def test_a_job_that_somebody_works_at_is_not_taken(opened, monkeypatch):
     assert opened.forebay.loading.run_some()
 
 
-def test_what_finds_no_room_is_no_success(open_forebay, store, tmp_path):
-    tier = TierConfig(name="SSD", path=str(tmp_path / "small"), capacity=2 << 20, eviction="none")
+def small_tier(open_forebay, store, tmp_path, eviction, capacity=2 << 20):
+    tier = TierConfig(
+        name="SSD", path=str(tmp_path / "small"), capacity=capacity, eviction=eviction
+    )
     opened = open_forebay(plugins=[store], cache=CacheConfig(tiers=[tier], load_workers=1))
     opened.forebay.buckets.create("bucket", "tester")
-    outside(opened, "a", "b", "c")
+    return opened
+
+
+def test_what_finds_no_room_is_told_and_no_failure(open_forebay, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "STREAK", 2)
+    opened = small_tier(open_forebay, store, tmp_path, "none")
+    outside(opened, "a", "b", "c", "d")
     job = opened.forebay.loads.begin("s3://bucket")
     work(opened)
     done = opened.forebay.loads.get(job.id)
-    assert done.state == "DONE"
-    assert done.failed >= 1
-    assert "no room" in opened.forebay.loads.failures(job.id)[0].reason
+    assert counts(done) == ("DONE", 4, 0, 4 * SIZE, 0)
+    held = [opened.forebay.explain.stat(f"s3://bucket/{name}").held.size for name in "abcd"]
+    assert done.unkept == 4 * SIZE - sum(held)
+    assert done.size == 4 * SIZE
     assert done.capacity == 2 << 20
+    assert len(store.stores[0].opened) == 4, "and nothing is fetched twice for it"
+
+
+def test_an_object_larger_than_its_tier_is_loaded_as_far_as_it_goes(open_forebay, store, tmp_path):
+    opened = small_tier(open_forebay, store, tmp_path, "s3fifo")
+    outside(opened, "a", "c")
+    outside(opened, "b", size=20 << 20)
+    job = opened.forebay.loads.begin("s3://bucket")
+    work(opened)
+    done = opened.forebay.loads.get(job.id)
+    assert counts(done) == ("DONE", 3, 0, (20 << 20) + 2 * SIZE, 0)
+    assert done.unkept >= 18 << 20
+
+
+def test_what_was_fetched_of_an_object_that_failed_is_told(opened, store):
+    from forebay.types import PageId
+
+    outside(opened, "a", size=5 << 20)
+    assert opened.get("a")
+    record = opened.head("a")
+    for index in (0, 4):
+        opened.forebay.cache.drop(PageId(record.object_id, 1 << 20, index))
+    watched = store.stores[0]
+    open_first = watched.open
+
+    def open_once(key, /, byte_range=None, *, if_match=None):
+        if byte_range is not None and byte_range.start:
+            raise Unavailable("its end is bad")
+        return open_first(key, byte_range, if_match=if_match)
+
+    watched.open = open_once
+    job = opened.forebay.loads.begin("s3://bucket")
+    work(opened)
+    done = opened.forebay.loads.get(job.id)
+    assert counts(done) == ("DONE", 0, 1, 1 << 20, 0)
+    assert (done.size, done.unkept) == (0, 0)
+    watched.open = open_first
+    opened.forebay.loads.resume(job.id)
+    work(opened)
+    done = opened.forebay.loads.get(job.id)
+    assert counts(done) == ("DONE", 1, 0, 2 << 20, 0)
+    assert done.size == 5 << 20
 
 
 def test_an_overwrite_meanwhile_never_mixes_versions(opened, store):

@@ -43,7 +43,7 @@ def operator(make_gateway, layer, root, operate):
 def test_load_brings_a_prefix_and_stat_tells_the_truth(operator, layer):
     said = operator.run("load", "s3://lake/a")
     assert re.fullmatch(
-        r"load \d+ is DONE: 30 objects, 585\.9 KiB, of that 585\.9 KiB fetched, "
+        r"load \d+ is DONE: 30 objects, 585\.9 KiB, 585\.9 KiB fetched, "
         r"0 objects were there\n",
         said,
     )
