@@ -31,6 +31,9 @@ class Knows(Protocol):
     def whereabouts(self, segment: str) -> list[Whereabouts]:
         """Give every page of a segment, by tier and index."""
 
+    def hits(self, segment: str, page_size: int, first: int, stop: int) -> dict[int, int]:
+        """Count the uses of pages `first` to `stop` of a segment on all tiers, by index."""
+
     def evictions(self, segment: str) -> dict[PageId, Eviction]:
         """Give the last eviction of each page of a segment, as far as they are remembered."""
 
@@ -158,6 +161,10 @@ class Cache:
     def whereabouts(self, segment: str) -> list[Whereabouts]:
         """Give every page of a segment that is known, by tier and index."""
         return self._residency.whereabouts(segment)
+
+    def hits(self, segment: str, page_size: int, first: int, stop: int) -> dict[int, int]:
+        """Count the uses of pages `first` to `stop` of a segment on all tiers, by index."""
+        return self._residency.hits(segment, page_size, first, stop)
 
     def evictions(self, segment: str) -> dict[PageId, Eviction]:
         """Give the last eviction of each page of a segment, as far as they are remembered."""

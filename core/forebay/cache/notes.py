@@ -24,6 +24,7 @@ from forebay.types import PageId
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+What = Literal["report", "whereabouts", "hits", "evictions"]
 Kind = Literal["put", "hit", "gone", "refused", "missed", "need", "trash"]
 
 _EVERY = 0.05
@@ -58,12 +59,16 @@ class Note(msgspec.Struct, array_like=True, omit_defaults=True, gc=False, frozen
 
 
 class Question(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker wants to know: of all, or of a segment from page `start` of the answer."""
+    """What a worker wants to know: of all, or of a segment from page `start` of the answer.
+
+    Of hits, `start` is the index of a page of `page_size` in the segment.
+    """
 
     number: int
-    what: Literal["report", "whereabouts", "evictions"]
+    what: What
     segment: str = ""
     start: int = 0
+    page_size: int = 0
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
@@ -173,6 +178,16 @@ class Messenger:
             if some is None or len(some) < _PAGES:
                 return found
 
+    def hits(self, segment: str, page_size: int, first: int, stop: int) -> dict[int, int]:
+        """Count the uses of pages `first` to `stop`, by index; what was answered in time."""
+        found: dict[int, int] = {}
+        for start in range(first, stop, _PAGES):
+            some = self._ask("hits", dict[int, int], segment, start, page_size)
+            if some is None:
+                break
+            found |= {index: hits for index, hits in some.items() if index < stop}
+        return found
+
     def evictions(self, segment: str) -> dict[PageId, Eviction]:
         """Give the last eviction of each page of a segment, as far as they are remembered."""
         found: dict[PageId, Eviction] = {}
@@ -184,17 +199,19 @@ class Messenger:
 
     def _ask(
         self,
-        what: Literal["report", "whereabouts", "evictions"],
+        what: What,
         kind: type[T],
         segment: str = "",
         start: int = 0,
+        page_size: int = 0,
     ) -> T | None:
         """Ask, and wait a moment for the answer."""
         with self._asking, _open() as line:
             self._asked += 1
             line.bind("")  # a name of its own in the abstract name space, to be answered at
             line.settimeout(_ANSWER)
-            if not self._send(line, Message(question=Question(self._asked, what, segment, start))):
+            question = Question(self._asked, what, segment, start, page_size)
+            if not self._send(line, Message(question=question)):
                 return None
             try:
                 number, answer = msgspec.msgpack.decode(
@@ -330,6 +347,9 @@ class Listener:
                 answer = self._residency.report()
             case "whereabouts":
                 answer = self._residency.whereabouts(question.segment)[question.start : stop]
+            case "hits":
+                pages = question.segment, question.page_size, question.start, stop
+                answer = self._residency.hits(*pages)
             case "evictions":
                 found = list(self._residency.evictions(question.segment).items())
                 answer = found[question.start : stop]

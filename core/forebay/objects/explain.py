@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from forebay import __version__
-from forebay.cache.cache import Cache
-from forebay.cache.fill import fetch_stop
 from forebay.cache.tier import TierRoom
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Job, Record, SegmentRef
@@ -18,6 +16,7 @@ from forebay.objects.breakers import OpenBreaker, open_breakers
 from forebay.objects.buckets import Buckets
 from forebay.objects.listing import ListedObject, Listings
 from forebay.objects.mounts import Mount
+from forebay.objects.pieces import Found, Piece, Shelves, fetches, page_pieces, segment_pieces
 from forebay.objects.pins import Pins
 from forebay.objects.scope import find_bucket, parse_object, parse_scope, path_of
 from forebay.objects.shared import Shared
@@ -91,26 +90,6 @@ class Stat:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One page of an object, or one of the segments it was written in: bytes `start` to `stop`.
-
-    `tiers` hold it, the fastest first; `hits` on all of them. Of a piece that is nowhere,
-    `evicted` says why it went last (``room``, ``quota``, ``corrupt``), from `evicted_from` at
-    `evicted_at` (s since 1970), as far as that is remembered.
-    """
-
-    kind: str
-    index: int
-    start: int
-    stop: int
-    tiers: list[str]
-    hits: int = 0
-    evicted: str = ""
-    evicted_from: str = ""
-    evicted_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
     """What reading an object whole would ask of its under store now: requests, and bytes.
 
@@ -130,11 +109,12 @@ class Cost:
 class Explained:
     """An object, its pieces, and what a read of it would cost; `next_after` is "" at the end.
 
-    Without `complete` the process that knows hits and evictions could not be asked.
+    Only the first run of pieces comes with `stat` and `cost`, for which all of the object is
+    looked at. Without `complete` the process that knows hits and evictions could not be asked.
     """
 
-    stat: Stat
-    cost: Cost
+    stat: Stat | None
+    cost: Cost | None
     pieces: list[Piece]
     complete: bool
     next_after: str
@@ -223,7 +203,7 @@ class Explain:
             object_id=record.object_id,
             synced=record.synced,
             parts=record.parts,
-            held=self._held(record, refs),
+            held=self._held(record, refs, Shelves(shared.cache, {record.object_id})),
             headers=record.headers,
             metadata=record.metadata,
             tags=record.tags,
@@ -244,45 +224,54 @@ class Explain:
         An object that is known is explained as it is known: a look would bring it up to date, and
         hide what a read costs. Raises as `stat`.
         """
-        shared, cache = self._shared, self._shared.cache
+        shared = self._shared
         bucket_name, key = parse_object(path)
         bucket, mount, record = self._known(bucket_name, key) or self._look(bucket_name, key)
-        stat = self._stat(key, bucket, mount, record)
         refs = shared.catalog.read(lambda snapshot: catalog.segments(snapshot, record))
-        looks = int(not fresh(mount, record) and not record.local)
         near = record.local or record.inline or not record.size
-        pieces = [] if near else [*self._segments(refs), *self._pages(record)]
-        whole = [one for one in pieces if one.kind == "segment"]
+        pages = 0 if near else -(-record.size // shared.cache.page_size)
+        segments, first = _behind(after, len(refs), pages)
+        if after and (segments or first):
+            stat = cost = None
+            there = self._there(record, first, min(pages, first + limit))
+        else:
+            there = self._there(record, 0, pages)
+            stat = self._stat(key, bucket, mount, record)
+            cost = self._cost(mount, record, refs, there, near=bool(near))
+        run: list[Piece] = []
+        if not near:
+            found = segment_pieces(shared.cache, refs, segments)
+            run += itertools.islice(found, limit)
+        if len(run) < limit:
+            stop = min(pages, first + limit - len(run))
+            run += page_pieces(shared.cache, record.object_id, record.size, there, first, stop)
+        last = run[-1] if run else None
+        more = last is not None and (last.kind, last.index) != ("page", pages - 1)
+        name = f"{last.kind} {last.index}" if last and more else ""
+        return Explained(stat, cost, run, shared.cache.report().complete, name)
+
+    def _there(self, record: Record, first: int, stop: int) -> Mapping[int, Found]:
+        shelves = Shelves(self._shared.cache, {record.object_id})
+        return shelves.pages(record.object_id, first, stop)
+
+    def _cost(
+        self,
+        mount: Mount,
+        record: Record,
+        refs: list[SegmentRef],
+        there: Mapping[int, Found],
+        *,
+        near: bool,
+    ) -> Cost:
+        find, page_size = self._shared.cache.find, self._shared.cache.page_size
+        looks = int(not fresh(mount, record) and not record.local)
         alone = "" if record.local else self._left_alone(mount)
         stale = bool(looks and alone and mount.config.metadata_sync)
-        cost = Cost(looks, 0, 0, alone, stale)
-        if not near and not (whole and all(one.tiers for one in whole)):
-            missing = [one.index for one in pieces if one.kind == "page" and not one.tiers]
-            requests, size = _fetches(missing, cache.page_size, record.size)
-            cost = Cost(looks, requests, size, alone, stale and not missing)
-        names = [f"{one.kind} {one.index}" for one in pieces]
-        begin = names.index(after) + 1 if after in names else 0
-        run = pieces[begin : begin + limit]
-        more = begin + limit < len(pieces)
-        complete = cache.report().complete
-        return Explained(stat, cost, run, complete, names[begin + limit - 1] if more else "")
-
-    def _segments(self, refs: list[SegmentRef]) -> Iterator[Piece]:
-        start = 0
-        for index, ref in enumerate(refs):
-            if ref.segment and ref.length:
-                known = _Known(self._shared.cache, ref.segment)
-                yield known.piece("segment", PageId(ref.segment), index, start, ref.length)
-            start += ref.length
-
-    def _pages(self, record: Record) -> Iterator[Piece]:
-        page_size = self._shared.cache.page_size
-        known = _Known(self._shared.cache, record.object_id)
-        for index in range(-(-record.size // page_size)):
-            start = index * page_size
-            length = min(page_size, record.size - start)
-            page = PageId(record.object_id, page_size, index)
-            yield known.piece("page", page, index, start, length)
+        whole = [PageId(ref.segment) for ref in refs if ref.segment and ref.length]
+        if near or (whole and all(find(page) for page in whole)):
+            return Cost(looks, 0, 0, alone, stale)
+        requests, size = fetches(there.keys(), page_size, record.size)
+        return Cost(looks, requests, size, alone, stale and not requests)
 
     def listing(
         self, path: str = "/", *, after: str = "", limit: int = 200, recursive: bool = False
@@ -324,6 +313,9 @@ class Explain:
             }
 
         known = self._shared.catalog.read(read)
+        shelves = Shelves(
+            self._shared.cache, {record.object_id for record, _ in known.values() if record}
+        )
         entries = []
         for one in found:
             if isinstance(one, CommonPrefix):
@@ -333,7 +325,7 @@ class Explain:
             held, state = Held("nowhere", 0, {}), "PERSISTED"
             # What the listing saw may be newer than the record: nothing of that is held.
             if record is not None and record.etag == one.etag:
-                held, state = self._held(record, refs), record.state.value
+                held, state = self._held(record, refs, shelves), record.state.value
             where = path_of(bucket.name, one.key)
             entries.append(
                 Entry(where, False, one.size, one.modified, state, held.size, held.place)
@@ -362,7 +354,7 @@ class Explain:
                 return one.reason
         return ""
 
-    def _held(self, record: Record, refs: list[SegmentRef]) -> Held:
+    def _held(self, record: Record, refs: list[SegmentRef], shelves: Shelves) -> Held:
         """Look for the bytes of an object where a read would."""
         if record.local:
             return Held("file", record.size, {})
@@ -380,40 +372,18 @@ class Explain:
             return Held("segments", whole, tiers)
         # A read takes segments only when all are there; pages lie beside them.
         tiers = {}
-        page_size = self._shared.cache.page_size
-        for index in range(-(-record.size // page_size)):
-            for tier, size in find(PageId(record.object_id, page_size, index))[:1]:
-                tiers[tier] = tiers.get(tier, 0) + size
+        pages = -(-record.size // self._shared.cache.page_size)
+        for (tier, size), *_ in shelves.pages(record.object_id, 0, pages).values():
+            tiers[tier] = tiers.get(tier, 0) + size
         held = sum(tiers.values())
         return Held("pages" if held else "nowhere", held, tiers)
 
 
-class _Known:
-    """What the cache remembers of the pages of one segment."""
-
-    def __init__(self, cache: Cache, segment: str) -> None:
-        self._cache = cache
-        self._hits: Counter[PageId] = Counter()
-        for one in cache.whereabouts(segment):
-            self._hits[one.page] += one.hits
-        self._evictions = cache.evictions(segment)
-
-    def piece(self, kind: str, page: PageId, index: int, start: int, length: int) -> Piece:
-        """Tell of one page; whether it is there the shelves say themselves."""
-        tiers = [tier for tier, _ in self._cache.find(page)]
-        gone = None if tiers else self._evictions.get(page)
-        return Piece(
-            kind, index, start, start + length, tiers, self._hits[page],
-            gone.why if gone else "", gone.tier if gone else "", gone.at if gone else 0.0,
-        )  # fmt: skip
-
-
-def _fetches(missing: Sequence[int], page: int, size: int) -> tuple[int, int]:
-    """Count the requests, and the bytes, that bring the missing pages of `size` bytes."""
-    gone, requests, asked, at = set(missing), 0, 0, 0
-    for index in missing:
-        if index >= at:
-            at = fetch_stop(index, -(-size // page), page, lambda other: other not in gone)
-            requests += 1
-            asked += min(at * page, size) - index * page
-    return requests, asked
+def _behind(after: str, segments: int, pages: int) -> tuple[int, int]:
+    """Give the numbers of the segment and the page that come behind a piece; 0 if there is none."""
+    kind, _, index = after.partition(" ")
+    if kind == "segment" and index.isdecimal() and int(index) < segments:
+        return int(index) + 1, 0
+    if kind == "page" and index.isdecimal() and int(index) < pages:
+        return segments, int(index) + 1
+    return 0, 0

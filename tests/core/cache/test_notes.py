@@ -94,6 +94,8 @@ def test_what_a_worker_does_is_known_to_the_residency(node):
     assert report.tiers[0].used == 20
     assert [(one.path, one.used) for one in report.mounts] == [("/raw", 20)]
     assert node.cache.whereabouts("s") == node.residency.whereabouts("s")
+    assert node.cache.hits("s", SIZE, 0, 1200) == {1: 3}
+    assert node.cache.hits("s", SIZE, 2, 1200) == {}
 
 
 def test_room_is_made_for_a_worker_and_what_must_be_kept_waits_for_it(node):
