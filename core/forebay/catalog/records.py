@@ -52,7 +52,8 @@ class Record(Row, frozen=True):
     `local` says that the bytes are read from the under store's own file and never cached.
     `replaced` is, while the object is in no under store, the fingerprint that the store showed
     under its key, as far as that was known. `since` (ms) is when an object that came into the
-    store without us was first seen, 0 for one that was written through us.
+    store without us was first seen, 0 for one that was written through us. `dated` (ms) is the
+    time that the store gave the object at the last look, 0 before the first.
     """
 
     object_id: str
@@ -77,6 +78,7 @@ class Record(Row, frozen=True):
     local: bool = False
     replaced: str | None = None
     since: int = 0
+    dated: int = 0
 
 
 class Rule(Row, frozen=True):

@@ -1,8 +1,9 @@
 """Metadata sync: what the namespace shows when the under store was changed behind our back.
 
 While the fingerprint of a record equals the under store's, the record is the truth; when it
-differs, the store is, and the record is derived anew. A key with a live intent, or whose object
-is not persisted yet, is never touched.
+differs, the store is, and the record is derived anew. Where only the store's time for it is
+another, the bytes are the same and what is said of them may not be: that is taken over. A key
+with a live intent, or whose object is not persisted yet, is never touched.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from forebay.objects.shared import Shared, derived_etag, log, now_ms
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.types import ObjectInfo, PersistState
 
+SKEW = 60_000
+"""By how much (ms) the store's time of what we wrote may be later than ours."""
 TRIES = 16
 """How often a look is taken again because the key changed meanwhile."""
 
@@ -123,15 +126,43 @@ def _apply(
     if record is None and info is None:
         return None, True
     if record is not None and info is not None and record.fingerprint == info.fingerprint:
+        # Of a file everything is in the fingerprint.
+        told = record if record.local else _told(record, info)
         if mount.config.metadata_sync:
-            record = msgspec.structs.replace(record, synced=now_ms())
-            _write(shared, lambda tx: _refresh(tx, bucket, key, record))
-        return record, True
+            told = msgspec.structs.replace(told, synced=now_ms())
+        if told is not record:
+            _write(shared, lambda tx: _refresh(tx, bucket, key, told))
+        return told, True
     derived = derive(shared, mount, info) if info is not None else None
     return _write(shared, lambda tx: _replace(tx, bucket, key, mount, seen, derived)) or (
         derived,
         True,
     )
+
+
+def _told(record: Record, info: ObjectInfo) -> Record:
+    """Give a record with what the store says anew of the same bytes.
+
+    A store that keeps less than it was given (tags, say) takes nothing away: its time is the
+    one of our own write until somebody else writes.
+    """
+    dated = _milliseconds(info)
+    if info.attributes is None or record.dated == dated:
+        return record
+    if not record.dated and dated <= record.modified + SKEW:
+        return msgspec.structs.replace(record, dated=dated)
+    return msgspec.structs.replace(
+        record,
+        dated=dated,
+        modified=dated,
+        headers=dict(info.attributes.headers),
+        metadata=dict(info.attributes.metadata),
+        tags=dict(info.attributes.tags),
+    )
+
+
+def _milliseconds(info: ObjectInfo) -> int:
+    return int(info.last_modified.timestamp() * 1000)
 
 
 def _write(
@@ -183,7 +214,7 @@ def derive(shared: Shared, mount: Mount, info: ObjectInfo) -> Record:
         seq=0,
         size=info.size,
         etag=info.etag or derived_etag(info.fingerprint),
-        modified=int(info.last_modified.timestamp() * 1000),
+        modified=_milliseconds(info),
         state=PersistState.PERSISTED,
         generation=mount.generation,
         headers=dict(attributes.headers) if attributes else {},
@@ -193,6 +224,7 @@ def derive(shared: Shared, mount: Mount, info: ObjectInfo) -> Record:
         synced=now_ms(),
         local=mount.local_files,
         since=now_ms(),
+        dated=_milliseconds(info),
     )
 
 

@@ -22,6 +22,7 @@ import botocore.exceptions
 import pytest
 
 from forebay.config import CacheConfig, Config, MetadataConfig, MountConfig, TierConfig
+from forebay.objects import sync
 from forebay.server.gateway import Gateway
 from forebay.streams import BytesReader
 from forebay.types import Attributes
@@ -116,6 +117,13 @@ class S3:
 
     def delete(self, key):
         self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def say(self, key, **said):
+        """Leave the bytes as they are, and say something else of them."""
+        source = {"Bucket": self._bucket, "Key": key}
+        self._client.copy_object(
+            Bucket=self._bucket, Key=key, CopySource=source, MetadataDirective="REPLACE", **said
+        )
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +257,10 @@ class Client:
     def put(self, key, content, **headers):
         self._s3.put_object(Bucket="raw", Key=key, Body=content, **headers)
 
+    def tag(self, key, **tags):
+        pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
+        self._s3.put_object_tagging(Bucket="raw", Key=key, Tagging={"TagSet": pairs})
+
     def listed(self):
         found = self._s3.list_objects_v2(Bucket="raw").get("Contents", [])
         return {entry["Key"]: entry["Size"] for entry in found}
@@ -312,6 +324,41 @@ def test_with_an_age_every_change_shows_when_it_ran_out(serve, outside):
     # A listing asks each time.
     outside.write("listed", b"12345")
     assert raw.listed() == {"added": 77, "changed": 2 * PAGE, "listed": 5}
+
+
+@pytest.mark.parametrize("outside", ["s3"], indirect=True)
+@pytest.mark.parametrize(("age", "looked"), [(0.0, True), (0.2, True), (0.2, False)])
+def test_what_is_said_anew_of_the_same_bytes_shows(serve, outside, age, looked, monkeypatch):
+    if not looked:
+        monkeypatch.setattr(sync, "SKEW", 0)
+    raw = serve(age)
+    outside.write("theirs", b"12345")
+    raw.put("ours", b"12345", ContentType="text/ours", Metadata={"of": "us"}, Tagging="a=b")
+    time.sleep(age * looked)
+    etags = {key: raw.head(key)["ETag"] for key in ("ours", "theirs")}
+    for said in ("one", "two"):
+        time.sleep(1.0)  # the store's clock has whole seconds
+        for key in etags:
+            outside.say(key, ContentType=f"text/{said}", Metadata={"new": said})
+            assert age or raw.head(key)["ContentType"] == f"text/{said}"
+        time.sleep(age)
+        for key, etag in etags.items():
+            found = raw.head(key)
+            assert (found["ContentType"], found["Metadata"]) == (f"text/{said}", {"new": said})
+            assert found["ETag"] == etag
+            assert (time.time() - found["LastModified"].timestamp()) < 60
+            assert raw.content(key) == b"12345"
+
+
+@pytest.mark.parametrize("outside", ["s3"], indirect=True)
+def test_a_look_takes_nothing_away_that_only_we_know(serve, outside):
+    raw = serve(0.0)
+    raw.put("ours", b"12345", Metadata={"of": "us"})
+    raw.tag("ours", a="b")
+    time.sleep(1.0)
+    for _ in range(3):
+        found = raw.head("ours")
+        assert (found["Metadata"], found["TagCount"]) == ({"of": "us"}, 1)
 
 
 def test_within_a_long_age_nothing_is_asked_and_nothing_is_wrong(serve, outside):
