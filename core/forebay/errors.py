@@ -47,7 +47,14 @@ class NotSupported(StorageError):
 
 
 class InvalidKey(StorageError):
-    """The store can never hold this key; trying again is useless."""
+    """The store can never hold this key; trying again is useless.
+
+    Clients are told the text of one that has no cause: it speaks of the key, and of no place.
+    """
+
+
+class KeyTooLong(InvalidKey):
+    """The key is longer than the store can hold."""
 
 
 class PermissionDenied(StorageError):

@@ -114,8 +114,10 @@ def stat(server: Server, as_json: bool, path: str) -> None:
         rows.append((what, f"after {when(answer['expires'])} UTC, by {answer['expires_by']}"))
     if answer["parts"]:
         rows.append(("parts", str(answer["parts"])))
-    for title in ("headers", "metadata", "tags", "checksums"):
-        rows += [(f"{title[:-1]} {name}", value) for name, value in answer[title].items()]
+    for title, one in (
+        ("headers", "header"), ("metadata", "metadata"), ("tags", "tag"), ("checksums", "checksum")
+    ):  # fmt: skip
+        rows += [(f"{one} {name}", value) for name, value in answer[title].items()]
     for title, value in rows:
         about.add_row(escape(title), escape(value))
     console().print(about)

@@ -16,6 +16,7 @@ from typing import Final
 
 from forebay.errors import (
     InvalidKey,
+    KeyTooLong,
     NoSpace,
     NotFound,
     NotSupported,
@@ -207,8 +208,12 @@ class FsspecUnderStore:
         return (plain,) if self._row.flat else (plain, escaped)
 
     def _within(self, path: str) -> str:
-        if self._row.path_max is not None and len(path.encode()) > self._row.path_max:
-            raise InvalidKey(f"{path!r}: paths of this store have {self._row.path_max} bytes")
+        size = len(path.encode())
+        if self._row.path_max is not None and size > self._row.path_max:
+            raise KeyTooLong(
+                f"the path of this key has {size} bytes, its mount's included; this store takes"
+                f" {self._row.path_max}"
+            )
         return path
 
     def _staged_path(self) -> str:

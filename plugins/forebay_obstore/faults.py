@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.errors import (
     InvalidKey,
+    KeyTooLong,
     NoSpace,
     NotFound,
     NotSupported,
@@ -22,7 +23,7 @@ CODES: dict[str, type[StorageError]] = {
     "QuotaExceeded": NoSpace,
     "EntityTooLarge": NoSpace,
     "XMinioStorageFull": NoSpace,
-    "KeyTooLongError": InvalidKey,
+    "KeyTooLongError": KeyTooLong,
     "InvalidURI": InvalidKey,
     "InvalidObjectName": InvalidKey,
     "XMinioInvalidObjectName": InvalidKey,

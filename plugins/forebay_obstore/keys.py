@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from forebay.errors import InvalidKey
+from forebay.errors import InvalidKey, KeyTooLong
 from forebay_obstore.uri import AZURE, GCS
 
 LONGEST = 1024
@@ -20,12 +20,13 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def check(key: str) -> None:
-    """Raise InvalidKey for what no object can be called; `key` is the whole one."""
+    """Raise InvalidKey or KeyTooLong for what no object can be called; `key` is the whole one."""
     if not key or "\0" in key or _SURROGATE.search(key):
         raise InvalidKey(f"{key!r} is no key: keys are 1 or more characters of UTF-8 without NUL")
-    if len(key.encode()) > LONGEST:
-        raise InvalidKey(
-            f"{key[:60]!r}… has more than {LONGEST} bytes, its mount's prefix included"
+    if (size := len(key.encode())) > LONGEST:
+        raise KeyTooLong(
+            f"{key[:60]!r}… has {size} bytes, its mount's prefix included; this store takes"
+            f" {LONGEST}"
         )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from forebay.errors import NotSupported, StorageError, Unavailable
+from forebay.errors import InvalidKey, NotSupported, StorageError, Unavailable
 from forebay.stores.listing import name_of
 from forebay.types import Attributes, CommonPrefix, ObjectInfo
 from forebay_obstore import attributes as native
@@ -279,10 +279,11 @@ class S3Requests:
         if 200 <= answer.status < 300:
             return answer
         code, region = _code(answer), answer.headers.get("x-amz-bucket-region", "")
+        kind = faults.meaning(answer.status, code)
+        if issubclass(kind, InvalidKey):
+            raise kind(f"{key!r}: the store takes no such key ({code})")
         hint = f"; the bucket is in region {region}" if answer.status in (301, 400) else ""
-        raise faults.meaning(answer.status, code)(
-            f"{self._bucket}/{key}: {answer.status} {code}{hint if region else ''}"
-        )
+        raise kind(f"{self._bucket}/{key}: {answer.status} {code}{hint if region else ''}")
 
 
 _Query = list[tuple[str, str]]

@@ -292,7 +292,7 @@ def test_content_type_that_a_store_makes_up_is_not_taken_for_one():
         (403, "QuotaExceeded", errors.NoSpace),
         (412, "", errors.PreconditionFailed),
         (409, "OperationAborted", errors.Unavailable),
-        (400, "KeyTooLongError", errors.InvalidKey),
+        (400, "KeyTooLongError", errors.KeyTooLong),
         (400, "MalformedXML", errors.StorageError),
         (503, "SlowDown", errors.Unavailable),
         (501, "NotImplemented", errors.NotSupported),

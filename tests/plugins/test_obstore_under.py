@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 import forebay
@@ -662,3 +663,26 @@ def test_gateway_serves_a_bucket_of_another(gateway, clients, tmp_path):
             assert s3.get_object(Bucket="lake", Key="dir/y")["Body"].read() == body
         listed = s3.list_objects_v2(Bucket="lake", Prefix="dir/")["Contents"]
         assert [one["Key"] for one in listed] == ["dir/x", "dir/y"]
+
+
+def test_a_client_is_told_that_its_key_is_too_long_with_the_mounts_prefix(
+    gateway, clients, tmp_path
+):
+    clients(gateway).create_bucket(Bucket="narrow")
+    config = tmp_path / "forebay.toml"
+    config.write_text(
+        f'state = "{tmp_path}/state"\n[mounts."/"]\nunder = "s3://narrow/pre"\n'
+        f'options = {{ endpoint_url = "{gateway}" }}\n'
+    )
+    with forebay.Gateway(str(config)) as near:
+        s3 = near.client()
+        s3.create_bucket(Bucket="lake")
+        for call in (
+            lambda key: s3.put_object(Bucket="lake", Key=key, Body=b"x"),
+            lambda key: s3.get_object(Bucket="lake", Key=key),
+        ):
+            with pytest.raises(ClientError) as caught:
+                call("k" * 1024)
+            told = caught.value.response["Error"]
+            assert told["Code"] == "KeyTooLongError"
+            assert "has 1033 bytes, its mount's prefix included" in told["Message"]

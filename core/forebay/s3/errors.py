@@ -292,7 +292,10 @@ _STORAGE: Mapping[type[BaseException], str] = MappingProxyType(
         errors.StorageError: "ServiceUnavailable",
     }
 )
-"""Code of each storage error; its own text stays inside, for it may name paths and hosts."""
+"""Code of each storage error; its own text stays inside, for it may name paths and hosts.
+
+InvalidKey alone is told to the client: it speaks of the client's own key.
+"""
 
 
 def to_s3_error(exc: BaseException) -> S3Error:
@@ -303,8 +306,10 @@ def to_s3_error(exc: BaseException) -> S3Error:
         answer = S3Error(_code(exc), exc.message or None)
         answer.fields.update(exc.fields)
         return answer
-    if isinstance(exc, errors.InvalidKey) and _name_too_long(exc):
-        return S3Error("KeyTooLongError")
+    if isinstance(exc, errors.InvalidKey):
+        code = "KeyTooLongError" if _too_long(exc) else "InvalidArgument"
+        # What another library said may name paths and hosts.
+        return S3Error(code, str(exc) if exc.__cause__ is None else None)
     for kind in type(exc).__mro__:
         if kind in _STORAGE:
             return S3Error(_STORAGE[kind])
@@ -318,5 +323,7 @@ def _code(exc: S3Condition) -> str:
     return code if code in ERRORS else "InternalError"
 
 
-def _name_too_long(exc: errors.InvalidKey) -> bool:
+def _too_long(exc: errors.InvalidKey) -> bool:
+    if isinstance(exc, errors.KeyTooLong):
+        return True
     return isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.ENAMETOOLONG

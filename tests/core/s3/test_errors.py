@@ -37,6 +37,7 @@ def test_every_storage_error_is_known():
         "PreconditionFailed": "PreconditionFailed",
         "NotSupported": "NotImplemented",
         "InvalidKey": "InvalidArgument",
+        "KeyTooLong": "KeyTooLongError",
         "PermissionDenied": "AccessDenied",
         "Unavailable": "ServiceUnavailable",
         "NoSpace": "SlowDown",
@@ -63,6 +64,22 @@ def test_a_name_too_long_for_the_store_is_a_key_too_long():
     fault.__cause__ = OSError(errno.ENAMETOOLONG, "File name too long")
     assert to_s3_error(fault).code == "KeyTooLongError"
     assert to_s3_error(errors.InvalidKey("a/b")).code == "InvalidArgument"
+
+
+def test_a_client_is_told_why_a_store_does_not_take_its_key():
+    for kind, code in (
+        (errors.InvalidKey, "InvalidArgument"),
+        (errors.KeyTooLong, "KeyTooLongError"),
+    ):
+        answer = to_s3_error(kind("'a//b': this store has no empty names"))
+        assert (answer.code, answer.status) == (code, 400)
+        assert answer.message == "'a//b': this store has no empty names"
+
+
+def test_what_a_library_said_of_a_key_stays_inside():
+    fault = errors.InvalidKey("'/srv/secret/a': Invalid argument")
+    fault.__cause__ = OSError(errno.EILSEQ, "Illegal byte sequence")
+    assert to_s3_error(fault).message == "Invalid Argument"
 
 
 @pytest.mark.parametrize("code", ["BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"])

@@ -16,7 +16,10 @@ LARGE = b"x" * 2_500_000
 def operator(gateway, s3, operate):
     s3.create_bucket(Bucket="lake")
     s3.put_object(Bucket="lake", Key="a/one.bin", Body=LARGE)
-    s3.put_object(Bucket="lake", Key="a/[two]", Body=b"two", Tagging="team=sea")
+    s3.put_object(
+        Bucket="lake", Key="a/[two]", Body=b"two", Tagging="team=sea",
+        Metadata={"v": "1"}, CacheControl="no-store",
+    )  # fmt: skip
     return operate(gateway)
 
 
@@ -43,7 +46,9 @@ def test_stat_shows_an_object(operator):
         assert word in said
     assert looking.PLACES["segments"] in said
     assert "on SSD" in said
-    assert "tag team" in operator.run("stat", "/lake/a/[two]")
+    said = operator.run("stat", "/lake/a/[two]")
+    for word in ("header cache-control", "metadata v ", "tag team", "checksum "):
+        assert word in said
     answer = operator.json("stat", "s3://lake/a/one.bin")
     assert answer["held"] == {"place": "segments", "size": 2500000, "tiers": {"SSD": 2500000}}
 
