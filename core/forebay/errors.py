@@ -131,6 +131,10 @@ class ConditionFailed(S3Condition):
     """A precondition of the request does not hold (S3 code PreconditionFailed)."""
 
 
+class EntityTooLarge(S3Condition):
+    """A body is larger than all the room that there can be for it."""
+
+
 class EntityTooSmall(S3Condition):
     """A part that is not the last is under 5 MiB."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,7 @@ def load(
     """Bring objects into the cache, all below PATH or those of a list.
 
     The job belongs to the server: Ctrl-C pauses it, and a server that dies goes on with it. With
-    failures the exit status is 1.
+    failures, and where nothing is there, the exit status is 1.
     """
     if sum(given is not None for given in (path, listed, resume, cancel)) != 1:
         raise Mistyped("give one of PATH, --from-list FILE, --resume ID and --cancel ID")
@@ -89,6 +90,8 @@ def load(
                 click.echo(visible(f"  {failure['path']}: {failure['reason']}"), err=True)
         if job["failed"] or job["state"] != "DONE":
             raise Refused(_why(job))
+        if not job["objects"]:
+            raise Refused(f"there is no object at or below {job['path'] or 'the paths listed'}")
     elif as_json:
         print_json(job)
     else:
@@ -177,11 +180,15 @@ def _paths(listed: TextIO) -> Iterator[str]:
 
 
 def _send(server: Server, paths: Iterable[str]) -> Any:
-    """Make a job that goes by a list, sent in pieces."""
+    """Make a job that goes by a list, sent in pieces. Raises Refused for an empty list."""
+    paths = iter(paths)
+    first = next(paths, None)
+    if first is None:
+        raise Refused("the list names no object: nothing to load")
     job = server.post("load")
     piece: list[str] = []
     try:
-        for path in paths:
+        for path in itertools.chain([first], paths):
             piece.append(path)
             if len(piece) == AT_ONCE:
                 server.post("load/paths", id=job["id"], paths=piece)
@@ -223,7 +230,8 @@ def _until_it_stops(server: Server, load_id: int, draw: Callable[[Any], None]) -
             warned = True
             click.echo(
                 f"forebay: {size(job['total_size'])} do not fit into the largest tier "
-                f"({size(job['capacity'])}); the last will push out the first",
+                f"({size(job['capacity'])}): no more than that stays, and what comes last pushes "
+                "out what came first",
                 err=True,
             )
         if job["state"] != "RUNNING":

@@ -59,6 +59,12 @@ STATUSES: dict[int, type[StorageError]] = {
 }
 """Statuses with a meaning; every other one is a plain StorageError."""
 
+ADVICE: dict[str, str] = {
+    code: f"there is no such {what}: make it first, or correct the mount's URI or endpoint_url"
+    for code, what in (("NoSuchBucket", "bucket"), ("ContainerNotFound", "container"))
+}
+"""What an operator can do about a code that speaks of the mount itself."""
+
 
 def meaning(status: int, code: str = "") -> type[StorageError]:
     """Give the error that an answer of this status, with this code, is."""

@@ -16,7 +16,7 @@ from forebay.errors import (
     StorageError,
     Unavailable,
 )
-from forebay_obstore.faults import CODES, meaning
+from forebay_obstore.faults import ADVICE, CODES, meaning
 
 KINDS: tuple[tuple[type[Exception], type[StorageError]], ...] = (
     (FileNotFoundError, NotFound),
@@ -67,5 +67,8 @@ class Translated:
     ) -> None:
         if not isinstance(error, exceptions.BaseError | FileNotFoundError):
             return
-        told = str(error).partition("\n")[0]
-        raise of_library(error)(f"{self._key!r}: {told[:500]}") from error
+        told = str(error).partition("\n")[0][:500]
+        code = _CODE.search(str(error))
+        if code is not None and code[1] in ADVICE:
+            told += f"; {ADVICE[code[1]]}"
+        raise of_library(error)(f"{self._key!r}: {told}") from error

@@ -282,8 +282,10 @@ class S3Requests:
         kind = faults.meaning(answer.status, code)
         if issubclass(kind, InvalidKey):
             raise kind(f"{key!r}: the store takes no such key ({code})")
-        hint = f"; the bucket is in region {region}" if answer.status in (301, 400) else ""
-        raise kind(f"{self._bucket}/{key}: {answer.status} {code}{hint if region else ''}")
+        hint = f"; {faults.ADVICE[code]}" if code in faults.ADVICE else ""
+        if region and answer.status in (301, 400):
+            hint = f"; the bucket is in region {region}"
+        raise kind(f"{self._bucket}/{key}: {answer.status} {code}{hint}")
 
 
 _Query = list[tuple[str, str]]

@@ -325,6 +325,14 @@ def test_exception_of_the_library_has_its_meaning(error, meant):
     assert "'a key'" in str(caught.value)
 
 
+def test_a_container_that_is_not_there_comes_with_advice():
+    with (
+        pytest.raises(errors.Unavailable, match="there is no such container: make it first"),
+        library_faults.Translated("a key"),
+    ):
+        raise FileNotFoundError("... <Code>ContainerNotFound</Code>")
+
+
 def test_other_exceptions_are_left_alone():
     with pytest.raises(ZeroDivisionError), library_faults.Translated("a key"):
         raise ZeroDivisionError

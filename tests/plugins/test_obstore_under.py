@@ -479,6 +479,11 @@ def test_prefix_of_a_mount_hides_what_is_beside_it(opened, bucket, client):
     put(store, "x" * 1020, b"")
 
 
+def test_a_bucket_that_is_not_there_comes_with_advice(opened):
+    with pytest.raises(Unavailable, match="there is no such bucket: make it first, or correct"):
+        next(iter(opened("s3://no-such-bucket").list()), None)
+
+
 # --- copying -----------------------------------------------------------------------------
 
 

@@ -70,6 +70,12 @@ class Cache:
         return SegmentWriter(tiers or self._tiers, page, size, required=durable)
 
     @property
+    def largest(self) -> int:
+        """The capacity of the largest tier that a durable writer may write to, in bytes."""
+        durable = [tier for tier in self._tiers if tier.durable]
+        return max((tier.capacity for tier in durable or self._tiers), default=0)
+
+    @property
     def outlives_process(self) -> bool:
         """Whether what a durable writer commits is still there when this process has died."""
         return any(tier.durable for tier in self._tiers) or all(

@@ -49,6 +49,8 @@ RETRY_AFTER = 2.0
 """Seconds before what failed is tried a second time."""
 LISTED = 1000
 """Keys that are listed at once."""
+NOTHING = "nothing is there"
+"""Why a job that is done brought no object."""
 _LONGEST_WAIT = 30.0
 LANDS = 60.0
 """Longest wait, in seconds, for pages that were fetched to be on their shelf."""
@@ -358,6 +360,8 @@ class Loading:
                 )
             # The operator's word about the state counts more than ours.
             ends = state is not None and load.state == RUNNING
+            nothing = state == DONE and not (load.objects + run.objects + failed)
+            note = NOTHING if nothing else reason
             load = msgspec.structs.replace(
                 load,
                 state=state if ends and state is not None else load.state,
@@ -372,7 +376,7 @@ class Loading:
                 failed=failed,
                 ahead=ahead if owned else 0,
                 retrying=run.load.retrying,
-                reason=_reason(load, run.reason if reason is None else reason),
+                reason=_reason(load, run.reason if note is None else note),
                 updated=now_ms(),
                 ended=now_ms() if ends and state == DONE else load.ended,
             )
@@ -414,7 +418,7 @@ class Loading:
 
     def _paths(self, load: Load, after: str) -> Iterator[tuple[str, str]]:
         """Give cursor and path of everything that a job is about, behind the cursor `after`."""
-        if load.listed:
+        if not load.path:
             yield from self._list_of(load, int(after) + 1 if after else 0)
             return
         for one, bucket in self._objects(load, after):

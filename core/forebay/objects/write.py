@@ -11,9 +11,11 @@ from forebay.cache.cache import SegmentWriter
 from forebay.catalog import catalog, keys
 from forebay.catalog.records import Bucket, Intent, Record, SegmentRef, encode
 from forebay.errors import (
+    EntityTooLarge,
     ForebayError,
     NoSpace,
     NoSuchKey,
+    S3Condition,
     ServiceUnavailable,
     SlowDown,
     StorageError,
@@ -41,6 +43,7 @@ from forebay.types import (
     WriteConditions,
     WriteType,
 )
+from forebay.units import round_size
 
 UNCONDITIONAL = WriteConditions()
 FULL_OBJECT = "FULL_OBJECT"
@@ -231,7 +234,8 @@ class Writes:
     def stage(self, body: Body, *, inline: bool) -> Staged:
         """Make a body safe on the local durable disk, verified to its end.
 
-        Raises SlowDown without room; nothing is left behind by a failure.
+        Raises EntityTooLarge for more than there can be room for, and SlowDown without room;
+        nothing is left behind by a failure.
         """
         limit = self._shared.config.cache.inline_size if inline else 0
         head = bytearray()
@@ -247,7 +251,7 @@ class Writes:
         try:
             writer = self._shared.cache.writer(segment, body.length, durable=True)
         except NoSpace as full:
-            raise SlowDown("the cache has no room for what must stay in it") from full
+            raise self._no_room(body.length or 0) from full
         size = 0
         try:
             block = bytes(head)
@@ -258,11 +262,25 @@ class Writes:
             writer.commit(sync=self._shared.sync_writes)
         except NoSpace as full:
             writer.abort()
-            raise SlowDown("the cache has no room for what must stay in it") from full
+            raise self._no_room(max(size + len(block), body.length or 0)) from full
         except BaseException:
             writer.abort()
             raise
         return Staged(None, segment, size, writer.durable and catalog_durable)
+
+    def _no_room(self, size: int) -> S3Condition:
+        """Say of `size` bytes that must stay whether they could ever."""
+        most = self._shared.cache.largest
+        if size > most:
+            return EntityTooLarge(
+                f"{round_size(size)} can never stay in the cache, which has {round_size(most)} for"
+                " what must stay in it: objects that are in no under store yet, and all parts of"
+                " an upload until it is completed"
+            )
+        return SlowDown(
+            f"the cache ({round_size(most)}) has no room for what must stay in it: objects that"
+            " are in no under store yet, and all parts of an upload until it is completed"
+        )
 
     def unstage(self, staged: Staged) -> None:
         """Forget staged bytes that no object came to need."""

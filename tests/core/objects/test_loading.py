@@ -112,6 +112,15 @@ def test_everything_below_a_path_comes_once(opened, store, listener):
     assert LoadEnded(job.id, "s3://bucket/a", 3, 0) in listener.events
 
 
+def test_a_job_that_finds_nothing_says_so(opened):
+    jobs = [opened.forebay.loads.begin("s3://bucket/nosuch"), opened.forebay.loads.begin_list()]
+    opened.forebay.loads.add(jobs[1].id, [], last=True)
+    work(opened)
+    for job in jobs:
+        done = opened.forebay.loads.get(job.id)
+        assert (counts(done), done.reason) == (("DONE", 0, 0, 0, 0), "nothing is there")
+
+
 def test_what_is_there_is_not_fetched_again(opened, store):
     outside(opened, "a/1", "a/2")
     opened.put("a/own", content_of("own", SIZE), WriteType.CACHE_THROUGH)

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from forebay.checksums import ALGORITHMS, composite, full_object
+from forebay.config import CacheConfig, TierConfig
 from forebay.errors import (
     BodyError,
     ConditionFailed,
+    EntityTooLarge,
     EntityTooSmall,
     InvalidPart,
     InvalidPartOrder,
@@ -431,6 +433,20 @@ def test_a_part_without_room_is_refused_and_can_be_sent_again(opened):
     upload.part(1, piece(1))
     upload.complete([1])
     assert opened.get("key") == piece(1)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_part_larger_than_the_cache_can_never_be(open_forebay, told):
+    tier = TierConfig(name="MEM", kind="memory", capacity=1 << 20)
+    opened = open_forebay(cache=CacheConfig(tiers=[tier]))
+    opened.forebay.buckets.create("bucket", "tester")
+    upload = Upload(opened)
+    body = Content(b"x" * (3 << 19))
+    if not told:
+        body.length = None
+    with pytest.raises(EntityTooLarge, match=r"1\.5 MiB can never stay .* which has 1\.0 MiB"):
+        upload.uploads.put_part(upload.bucket, "key", upload.id, 1, body)
+    assert opened.leavings() == {}
 
 
 @pytest.mark.parametrize("root", ["file"], indirect=True)

@@ -88,6 +88,16 @@ def test_a_list_with_a_bad_path_leaves_no_job(operator, tmp_path):
     assert operator.json("loads") == {"loads": []}
 
 
+def test_where_nothing_is_there_a_load_says_so(operator, tmp_path):
+    said = operator.run("load", "s3://lake/nosuch", status=1)
+    assert "there is no object at or below s3://lake/nosuch" in said
+    assert "nothing is there" in operator.run("loads")
+    listed = tmp_path / "hot.txt"
+    listed.write_text("# nothing was hot\n\n")
+    assert "the list names no object" in operator.run("load", "--from-list", listed, status=1)
+    assert len(operator.json("loads")["loads"]) == 1
+
+
 def test_failures_are_listed_and_can_be_tried_again(operator, layer):
     layer.stores[0].bad = {"lake/a/003"}
     said = operator.run("load", "s3://lake", status=1)
