@@ -71,7 +71,14 @@ def get(snapshot: Snapshot, row: bytes, kind: type[R]) -> R | None:
 
 def rows(snapshot: Snapshot, prefix: bytes, kind: type[R]) -> Iterator[tuple[bytes, R]]:
     """Give the rows that begin with `prefix` and their records, in order."""
-    for row, value in snapshot.scan(prefix, keys.end(prefix)):
+    return rows_between(snapshot, prefix, keys.end(prefix), kind)
+
+
+def rows_between(
+    snapshot: Snapshot, start: bytes, stop: bytes, kind: type[R]
+) -> Iterator[tuple[bytes, R]]:
+    """Give the rows from `start` to `stop`, which is exclusive, and their records, in order."""
+    for row, value in snapshot.scan(start, stop):
         yield row, decode(kind, value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,10 +39,11 @@ from forebay.errors import (
     ServiceUnavailable,
 )
 from forebay.events import UploadExpired
-from forebay.objects import intents
+from forebay.objects import intents, under_way
 from forebay.objects.read import Reads
 from forebay.objects.shared import Shared, check_key, log, now_ms
 from forebay.objects.sync import TRIES, look
+from forebay.objects.under_way import UploadListing
 from forebay.objects.write import FULL_OBJECT, PLANS, UNCONDITIONAL, Writes, Written
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.streams import Body, ReaderBody
@@ -74,16 +75,6 @@ class CompletedPart:
     number: int
     etag: str | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadListing:
-    """A page of uploads under way."""
-
-    entries: list[Upload | CommonPrefix]
-    truncated: bool
-    next_key: str
-    next_upload_id: str
 
 
 class Uploads:
@@ -133,7 +124,7 @@ class Uploads:
 
     def get(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
         """Give an upload under way. Raises NoSuchUpload."""
-        return self._shared.catalog.read(lambda s: _upload(s, bucket, key, upload_id))
+        return self._shared.catalog.read(lambda s: under_way.find(s, bucket, key, upload_id))
 
     def put_part(self, bucket: Bucket, key: str, upload_id: str, number: int, body: Body) -> Part:
         """Stage a part, in place of an earlier one of its number. Raises NoSuchUpload, SlowDown."""
@@ -143,7 +134,7 @@ class Uploads:
         part = Part(number, staged.size, body.md5, staged.segment, now, dict(body.checksums))
 
         def commit(tx: Transaction) -> None:
-            upload = _upload(tx, bucket, key, upload_id)
+            upload = under_way.find(tx, bucket, key, upload_id)
             seq = catalog.next_seq(tx)
             row = keys.part_row(upload_id, number)
             old = catalog.get(tx, row, Part)
@@ -168,7 +159,7 @@ class Uploads:
         """Give parts with numbers above `after`, in order, and whether more follow."""
 
         def read(snapshot: Snapshot) -> tuple[Upload, Parts]:
-            upload = _upload(snapshot, bucket, key, upload_id)
+            upload = under_way.find(snapshot, bucket, key, upload_id)
             if after > 0xFFFF:
                 return upload, []
             start = keys.part_row(upload_id, after) + b"\x00"
@@ -193,50 +184,20 @@ class Uploads:
 
         Without an id marker, uploads of `key_marker` itself are left out.
         """
-
-        def read(snapshot: Snapshot) -> Entries:
-            catalog.check_bucket(snapshot, bucket)
-            return list(itertools.islice(walk(snapshot), limit + 1))
-
-        def walk(snapshot: Snapshot) -> Iterator[Upload | CommonPrefix]:
-            begin = keys.upload_row(bucket.id, prefix, "")[:-1]
-            start = begin
-            if key_marker:
-                behind = keys.upload_row(bucket.id, key_marker, upload_id_marker)
-                start = max(start, behind + (b"\x00" if upload_id_marker else b"\xff"))
-            last = None
-            for _, upload in _uploads(snapshot, start, keys.end(begin)):
-                at = upload.key.find(delimiter, len(prefix)) if delimiter else -1
-                if at < 0:
-                    yield upload
-                    continue
-                rolled = upload.key[: at + len(delimiter)]
-                if rolled != last and not key_marker.startswith(rolled):
-                    yield CommonPrefix(rolled)
-                last = rolled
-
-        if limit <= 0:
-            return UploadListing([], False, "", "")
-        found = self._shared.catalog.read(read)
-        page = found[:limit]
-        final = page[-1] if page else None
-        if isinstance(final, CommonPrefix):
-            return UploadListing(page, len(found) > limit, final.prefix, "")
-        return UploadListing(
-            page,
-            len(found) > limit,
-            final.key if final else "",
-            final.upload_id if final else "",
+        return self._shared.catalog.read(
+            lambda snapshot: under_way.listed(
+                snapshot, bucket, prefix, delimiter, key_marker, upload_id_marker, limit
+            )
         )
 
     def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:
         """Forget an upload and its parts. Raises NoSuchUpload."""
 
         def abort(tx: Transaction) -> None:
-            upload = _upload(tx, bucket, key, upload_id)
+            upload = under_way.find(tx, bucket, key, upload_id)
             if upload.completing and self._shared.owner.alive(upload.completing):
                 raise NoSuchUpload(UploadId=upload_id)
-            _end(tx, upload, catalog.next_seq(tx), keep=frozenset())
+            under_way.end(tx, upload, catalog.next_seq(tx), keep=frozenset())
 
         self._shared.catalog.write(abort)
         self._shared.trash_waits.set()
@@ -261,7 +222,7 @@ class Uploads:
             upload = catalog.get(tx, row, Upload)
             if upload is None or upload.touched != seen.touched:
                 return False
-            _end(tx, upload, catalog.next_seq(tx), keep=frozenset())
+            under_way.end(tx, upload, catalog.next_seq(tx), keep=frozenset())
             return True
 
         expired = 0
@@ -381,14 +342,14 @@ class Uploads:
         held = {ref.segment for ref in refs}
 
         def unchanged(tx: Transaction) -> None:
-            current = _upload(tx, bucket, upload.key, upload.upload_id)
+            current = under_way.find(tx, bucket, upload.key, upload.upload_id)
             if current.touched != upload.touched:
                 raise _Changed
 
         def finish(tx: Transaction, seq: int, keep: frozenset[str]) -> None:
             row = keys.upload_row(bucket.id, upload.key, upload.upload_id)
             if tx.get(row) is not None:
-                _end(tx, upload, seq, keep=keep)
+                under_way.end(tx, upload, seq, keep=keep)
             done = Completed(
                 bucket.id, upload.key, request, now_ms(), record, write_type.value, durability.value
             )
@@ -461,16 +422,6 @@ class _Changed(Exception):
     """A part came in while its upload was being completed."""
 
 
-def _upload(snapshot: Snapshot, bucket: Bucket, key: str, upload_id: str) -> Upload:
-    catalog.check_bucket(snapshot, bucket)
-    safe = upload_id.isalnum() and upload_id.isascii() and len(upload_id) <= 64
-    row = keys.upload_row(bucket.id, key, upload_id)
-    upload = catalog.get(snapshot, row, Upload) if safe else None
-    if upload is None:
-        raise NoSuchUpload(UploadId=upload_id[:128])
-    return upload
-
-
 def _state(
     snapshot: Snapshot, bucket: Bucket, key: str, upload_id: str
 ) -> Completed | tuple[Upload, Parts]:
@@ -478,24 +429,8 @@ def _state(
     done = catalog.get(snapshot, keys.completed_row(upload_id), Completed)
     if done is not None and (done.bucket_id, done.key) == (bucket.id, key):
         return done
-    upload = _upload(snapshot, bucket, key, upload_id)
+    upload = under_way.find(snapshot, bucket, key, upload_id)
     return upload, [p for _, p in catalog.rows(snapshot, keys.parts_prefix(upload_id), Part)]
-
-
-def _uploads(snapshot: Snapshot, start: bytes, stop: bytes) -> Iterator[tuple[bytes, Upload]]:
-    for row, value in snapshot.scan(start, stop):
-        yield row, decode(Upload, value)
-
-
-def _end(tx: Transaction, upload: Upload, seq: int, *, keep: frozenset[str]) -> None:
-    """End an upload: its row goes, its parts' rows and all segments but `keep` go to the trash."""
-    tx.delete(keys.upload_row(upload.bucket_id, upload.key, upload.upload_id))
-    loose = [
-        (part.segment, part.size)
-        for _, part in catalog.rows(tx, keys.parts_prefix(upload.upload_id), Part)
-        if part.segment not in keep
-    ]
-    catalog.discard(tx, seq, Trash(upload.upload_id, loose, parts=True))
 
 
 def _choose(upload: Upload, found: Sequence[Part], wanted: Sequence[CompletedPart]) -> Refs:
