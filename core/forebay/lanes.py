@@ -147,7 +147,10 @@ class SlowStore:
             yield entry
 
 
-_WAITS = {"head", "put", "delete", "copy"}
+_WAITS = {
+    *("head", "put", "delete", "copy"),
+    *("begin_upload", "put_part", "complete_upload", "abort_upload"),
+}
 
 
 class _SlowOpen:

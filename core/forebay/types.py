@@ -116,6 +116,14 @@ class Capabilities:
     """What is put outlives the process that put it."""
 
 
+class StoredPart(NamedTuple):
+    """A part that an under store holds: its number, its bytes, and what the store calls them."""
+
+    number: int
+    size: int
+    tag: str
+
+
 class PageId(NamedTuple):
     """One file on a shelf of the cache: page `index` of `page_size` bytes of a segment.
 

@@ -34,8 +34,9 @@ class GuardedStore:
     """An under store behind two breakers, one for reading and one for writing.
 
     What may be repeated without harm is repeated when the store is down: head, delete, copy
-    where the store has it, open and list until they gave something, put until it read of its
-    body. All else is the store's own.
+    and the beginning and end of uploads where the store has them, open and list until they gave
+    something, put of an object or a part until it read of its body. A completion may have been
+    done, so it is not. All else is the store's own.
     """
 
     def __init__(self, store: UnderStore, uri: str, options: GuardOptions) -> None:
@@ -59,8 +60,12 @@ class GuardedStore:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
-        # Not a method of the class: whoever asks for the power must not find it where it is not.
-        return partial(self._copy, found) if name == "copy" else found
+        # No methods of the class: whoever asks for the power must not find it where it is not.
+        if name in ("copy", "begin_upload", "abort_upload"):
+            return partial(self._again, found)
+        if name == "put_part":
+            return partial(self._put_part, found)
+        return partial(self._once, found) if name == "complete_upload" else found
 
     def on_event(self, track: Callable[[Event], None], /) -> None:
         """Tell `track` of breakers that open and close."""
@@ -116,11 +121,29 @@ class GuardedStore:
         """Remove an object."""
         self._repeat(self._writing, lambda: self.inner.delete(key))
 
-    def _copy(
-        self, copy: Callable[..., ObjectInfo], source: str, target: str, /, **options: Any
-    ) -> ObjectInfo:
-        """Copy an object within the store."""
-        return self._repeat(self._writing, lambda: copy(source, target, **options))
+    def _again(self, call: Callable[..., T], /, *args: Any, **options: Any) -> T:
+        return self._repeat(self._writing, lambda: call(*args, **options))
+
+    def _once(self, call: Callable[..., T], /, *args: Any, **options: Any) -> T:
+        return self._repeat(self._writing, lambda: call(*args, **options), lambda: False)
+
+    def _put_part(
+        self,
+        put: Callable[..., str],
+        key: str,
+        token: str,
+        number: int,
+        body: Reader,
+        /,
+        **options: Any,
+    ) -> str:
+        watched = _Watched(body)
+        return self._repeat(
+            self._writing,
+            lambda: put(key, token, number, watched, **options),
+            may_repeat=lambda: not watched.begun,
+            blamed=lambda error: error is not watched.failure,
+        )
 
     def list(
         self, prefix: str = "", /, *, delimiter: str = "", start_after: str = ""

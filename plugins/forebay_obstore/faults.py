@@ -14,12 +14,18 @@ from forebay.errors import (
     Unavailable,
 )
 
+
+class Gone(StorageError):
+    """An upload, or a part that it was to have, is not there."""
+
+
 CODES: dict[str, type[StorageError]] = {
     # The mount's own bucket: its objects are out of reach, not gone.
     "NoSuchBucket": Unavailable,
     "ContainerNotFound": Unavailable,
     "ContainerBeingDeleted": Unavailable,
-    "NoSuchUpload": StorageError,
+    "NoSuchUpload": Gone,
+    "InvalidPart": Gone,
     "QuotaExceeded": NoSpace,
     "EntityTooLarge": NoSpace,
     "XMinioStorageFull": NoSpace,

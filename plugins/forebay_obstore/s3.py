@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,13 +15,14 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from forebay.errors import InvalidKey, NotSupported, StorageError, Unavailable
+from forebay.errors import InvalidKey, NotFound, NotSupported, StorageError, Unavailable
 from forebay.stores.listing import name_of
 from forebay.types import Attributes, CommonPrefix, ObjectInfo
 from forebay_obstore import attributes as native
 from forebay_obstore import faults
 from forebay_obstore.carrier import (
     MOST_PARTS,
+    PART,
     PARTS_IN_FLIGHT,
     Condition,
     Stream,
@@ -30,7 +32,7 @@ from forebay_obstore.carrier import (
     told,
 )
 from forebay_obstore.uri import S3
-from forebay_obstore.wire import Answer, Wire
+from forebay_obstore.wire import Answer, Blocks, Wire
 
 log = logging.getLogger("forebay.obstore")
 
@@ -225,8 +227,7 @@ class S3Requests:
         parts: Callable[[_Query], Iterator[Callable[[], Answer]]],
     ) -> str:
         """Make an object of parts, each a request that answers with an ETag."""
-        begun = self._wire.send("POST", key, [("uploads", "")], headers, again=False)
-        upload = [("uploadId", _text(_document(self._expect(begun, key).body), "UploadId"))]
+        upload = _upload(self._begun(key, headers))
         flying: deque[Future[Answer]] = deque()
         etags: list[str] = []
         try:
@@ -237,24 +238,31 @@ class S3Requests:
                 flying[-1].add_done_callback(lambda _: self._room.release())
             while flying:
                 etags.append(self._landed(flying.popleft(), key))
-            return self._complete(key, upload, etags, condition)
+            return self._complete(key, upload, enumerate(etags, 1), condition)
         except BaseException:
             wait(flying)  # a part that lands after the end would stay for ever
             self._abort(key, upload)
             raise
 
+    def _begun(self, key: str, headers: dict[str, str]) -> str:
+        answer = self._wire.send("POST", key, [("uploads", "")], headers, again=False)
+        return _text(_document(self._expect(answer, key).body), "UploadId")
+
     def _landed(self, part: Future[Answer], key: str) -> str:
         answer = self._expect(part.result(), key)
         return answer.headers.get("etag") or _text(_whole(answer, key), "ETag")
 
-    def _complete(self, key: str, upload: _Query, etags: list[str], condition: Condition) -> str:
-        if len(etags) > MOST_PARTS:
-            raise StorageError(f"{key!r} has more than {MOST_PARTS} parts")
-        rows = "".join(
+    def _complete(
+        self, key: str, upload: _Query, parts: Iterable[tuple[int, str]], condition: Condition
+    ) -> str:
+        rows = [
             f"<Part><PartNumber>{n}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-            for n, etag in enumerate(etags, 1)
-        )
-        body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
+            for n, etag in parts
+        ]
+        if len(rows) > MOST_PARTS:
+            raise StorageError(f"{key!r} has more than {MOST_PARTS} parts")
+        listed = "".join(rows)
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         answer = self._wire.send("POST", key, upload, _conditions(condition), body, again=False)
         return bare(_text(_whole(self._written(answer, key, condition), key), "ETag"))
 
@@ -265,6 +273,53 @@ class S3Requests:
                 self._expect(answer, key)
         except StorageError as error:
             log.warning("parts of %r stay in %s: %s", key, self._bucket, error)
+
+    # --- uploads that go on ----------------------------------------------------------
+
+    def begin_upload(self, key: str, attributes: Attributes) -> str:
+        """Begin an upload in parts; give its id."""
+        return self._begun(key, _headers(attributes))
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, blocks: Iterator[bytes], size: int, md5: str
+    ) -> str:
+        """Put a part; give its ETag as it is. Raises NotFound where there is no such upload.
+
+        A part over 8 MiB is never in memory whole, and not sent twice.
+        """
+        query = [*_upload(upload_id), ("partNumber", str(number))]
+        headers = {"content-md5": base64.b64encode(bytes.fromhex(md5)).decode()}
+        if size <= PART:
+            answer = self._wire.send("PUT", key, query, headers, b"".join(blocks))
+        else:
+            body = Blocks(blocks, size)
+            headers["content-length"] = str(size)
+            try:
+                answer = self._wire.send("PUT", key, query, headers, body, again=False)
+            except BaseException:
+                if body.failure is not None:
+                    raise body.failure  # noqa: B904 - the body's own, whatever was made of it
+                raise
+        try:
+            etag = self._written(answer, key, Condition()).headers.get("etag")
+        except faults.Gone as error:
+            raise NotFound(str(error)) from error
+        if not etag:
+            raise StorageError(f"{key!r}: the store does not name part {number}")
+        return etag
+
+    def complete_upload(self, key: str, upload_id: str, parts: Iterable[tuple[int, str]]) -> str:
+        """Make an object of parts by number and ETag; give its own. Raises NotFound."""
+        try:
+            return self._complete(key, _upload(upload_id), parts, Condition())
+        except faults.Gone as error:
+            raise NotFound(str(error)) from error
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Forget an upload and its parts; a missing one is success."""
+        answer = self._wire.send("DELETE", key, _upload(upload_id))
+        if answer.status != 404 or _code(answer) != "NoSuchUpload":
+            self._expect(answer, key)
 
     # --- answers ---------------------------------------------------------------------
 
@@ -289,6 +344,10 @@ class S3Requests:
 
 
 _Query = list[tuple[str, str]]
+
+
+def _upload(upload_id: str) -> _Query:
+    return [("uploadId", upload_id)]
 
 
 def _headers(attributes: Attributes) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +11,14 @@ from itertools import chain
 from forebay.errors import InvalidKey, PreconditionFailed, StorageError, Unavailable
 from forebay.stores.listing import name_of, passed_over, roll_up
 from forebay.streams import BLOCK, Reader
-from forebay.types import Attributes, ByteRange, Capabilities, CommonPrefix, ObjectInfo
+from forebay.types import (
+    Attributes,
+    ByteRange,
+    Capabilities,
+    CommonPrefix,
+    ObjectInfo,
+    StoredPart,
+)
 from forebay_obstore import keys
 from forebay_obstore.carrier import PART, Carrier, Condition, Stream, told, version
 from forebay_obstore.reader import ObstoreReader
@@ -177,7 +184,7 @@ class ObstoreUnderStore:
         return self._stored(key, full, blocks.count, etag, attributes)
 
     def _stored(
-        self, key: str, full: str, size: int, etag: str, attributes: Attributes
+        self, key: str, full: str, size: int, etag: str, attributes: Attributes | None = None
     ) -> ObjectInfo:
         """Tell of what was just put; by our clock, which spares a request for the store's."""
         if not etag:
@@ -218,6 +225,27 @@ class S3UnderStore(ObstoreUnderStore):
         size, etag = version(info.fingerprint) or (info.size, None)
         made = self._carrier.copy(origin, full, attributes, size, etag)
         return self._stored(target, full, size, made, attributes)
+
+    def begin_upload(self, key: str, /, *, attributes: Attributes) -> str:
+        """Begin an upload in parts; its token is the store's own id."""
+        return self._carrier.begin_upload(self._full(key), attributes)
+
+    def put_part(
+        self, key: str, token: str, number: int, body: Reader, /, *, size: int, md5: str
+    ) -> str:
+        """Put a part, whose MD5 the store compares; it is named by its ETag. Raises NotFound."""
+        blocks = _Counted(key, body, size)
+        return self._carrier.put_part(self._full(key), token, number, blocks, size, md5)
+
+    def complete_upload(self, key: str, token: str, parts: Sequence[StoredPart], /) -> ObjectInfo:
+        """Make the object of its parts, or nothing. Raises NotFound."""
+        full = self._full(key)
+        etag = self._carrier.complete_upload(full, token, [(one.number, one.tag) for one in parts])
+        return self._stored(key, full, sum(one.size for one in parts), etag)
+
+    def abort_upload(self, key: str, token: str, /) -> None:
+        """Forget an upload and its parts; a missing one is success."""
+        self._carrier.abort_upload(self._full(key), token)
 
 
 class _Counted:

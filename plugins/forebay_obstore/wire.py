@@ -19,6 +19,7 @@ from awscrt.auth import (
     AwsCredentialsProvider,
     AwsSignatureType,
     AwsSignedBodyHeaderType,
+    AwsSignedBodyValue,
     AwsSigningAlgorithm,
     AwsSigningConfig,
     aws_sign_request,
@@ -58,6 +59,28 @@ class Open:
     blocks: Iterator[bytes]
     into: Callable[[memoryview], int]
     close: Callable[[], object]
+
+
+class Blocks:
+    """A body of `size` bytes that is sent as it comes, once; its payload is not signed.
+
+    Remembers in `failure` what the blocks raised, whatever becomes of that on the way.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], size: int) -> None:
+        self._blocks = blocks
+        self._size = size
+        self.failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._blocks
+        except Exception as failure:
+            self.failure = failure
+            raise
 
 
 def provider_of(options: Mapping[str, Any]) -> AwsCredentialsProvider | None:
@@ -110,7 +133,7 @@ class Wire:
         key: str = "",
         query: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
+        body: bytes | Blocks = b"",
         *,
         again: bool = True,
         most: int = _MOST,
@@ -198,7 +221,7 @@ class Wire:
         key: str,
         query: Sequence[tuple[str, str]],
         headers: Mapping[str, str],
-        body: bytes,
+        body: bytes | Blocks,
     ) -> urllib3.BaseHTTPResponse:
         target = self._path + ("/" + quote(key, safe="/~") if key else "")
         if query:
@@ -218,7 +241,7 @@ class Wire:
         )
 
     def _signed(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | Blocks
     ) -> dict[str, str]:
         # What is not signed may be changed on the way: proxies do.
         plain = {name: text for name, text in headers.items() if not name.startswith("x-amz-")}
@@ -234,7 +257,11 @@ class Wire:
             service="s3",
             use_double_uri_encode=False,
             should_normalize_uri_path=False,
-            signed_body_value=hashlib.sha256(body).hexdigest(),
+            signed_body_value=(
+                AwsSignedBodyValue.UNSIGNED_PAYLOAD
+                if isinstance(body, Blocks)
+                else hashlib.sha256(body).hexdigest()
+            ),
             signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
         )
         request = HttpRequest(method, target, HttpHeaders(own.items()))

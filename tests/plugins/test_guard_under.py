@@ -206,9 +206,71 @@ def test_a_copy_within_the_store_is_guarded_like_a_write(memory):
     assert read(store, "a") == b"hello"
 
 
+class Parts(Around):
+    """A store that takes parts, and forgets them."""
+
+    def begin_upload(self, key, /, *, attributes):
+        return "token"
+
+    def put_part(self, key, token, number, body, /, *, size, md5):
+        while body.read(2):
+            pass
+        return f"{token}-{number}"
+
+    def complete_upload(self, key, token, parts, /):
+        return parts
+
+    def abort_upload(self, key, token, /):
+        return token
+
+
+IN_PARTS = {
+    "begin_upload": (("k",), {"attributes": Attributes()}, "token"),
+    "put_part": (("k", "t", 1, BytesReader(b"xyz")), {"size": 3, "md5": ""}, "t-1"),
+    "complete_upload": (("k", "t", ["part"]), {}, ["part"]),
+    "abort_upload": (("k", "t"), {}, "t"),
+}
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_calls_of_an_upload_are_guarded_and_a_completion_is_made_once(memory, name):
+    args, options, answer = IN_PARTS[name]
+    failing = FailNth(Parts(memory), name, 1)
+    store = GuardedStore(failing, "far://", GuardOptions(retries=1, breaker_failures=2))
+    if name == "complete_upload":
+        with pytest.raises(Unavailable):
+            store.complete_upload(*args)
+        assert failing.calls == 1
+    assert getattr(store, name)(*args, **options) == answer
+    assert failing.calls == 2
+    down = FailNth(Parts(memory), name, 1, forever=True)
+    store = GuardedStore(down, "far://", GuardOptions(retries=0, breaker_failures=1))
+    with pytest.raises(Unavailable):
+        getattr(store, name)(*args, **options)
+    with pytest.raises(LeftAlone):
+        put(store)
+    assert read(store, "a") == b"hello"
+
+
+def test_a_part_of_which_something_was_read_is_not_sent_again(memory):
+    class Breaks(Parts):
+        calls = 0
+
+        def put_part(self, key, token, number, body, /, **options):
+            self.calls += 1
+            body.read(1)
+            raise Unavailable("cut off")
+
+    store = GuardedStore(breaks := Breaks(memory), "far://", GuardOptions(retries=2))
+    with pytest.raises(Unavailable):
+        store.put_part("k", "t", 1, BytesReader(b"xyz"), size=3, md5="")
+    assert breaks.calls == 1
+
+
 def test_optional_powers_stay_the_stores_own(memory):
     store = GuardedStore(memory, "far://", GuardOptions())
     assert not hasattr(store, "copy")
+    assert not hasattr(store, "put_part")
     with store.open("a") as reader, pytest.raises(NotSupported):
         reader.fileno()
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from forebay.events import Event
 from forebay.streams import Reader
-from forebay.types import Attributes, ByteRange, Capabilities, CommonPrefix, ObjectInfo
+from forebay.types import (
+    Attributes,
+    ByteRange,
+    Capabilities,
+    CommonPrefix,
+    ObjectInfo,
+    StoredPart,
+)
 
 
 class ObjectReader(Reader, Protocol):
@@ -106,6 +113,44 @@ class SupportsCopy(Protocol):
         PreconditionFailed where there is no such version, Unavailable; after any other storage
         error, NotSupported before all, the bytes are read and put instead.
         """
+        ...
+
+
+class SupportsMultipart(Protocol):
+    """An under store that takes an object in parts, and shows it when they are complete.
+
+    An upload is named by its key and a token, for every process that opens the same URI, for
+    days. Nothing of it is visible before its completion.
+    """
+
+    def begin_upload(self, key: str, /, *, attributes: Attributes) -> str:
+        """Begin an upload of an object with `attributes`; give its token."""
+        ...
+
+    def put_part(
+        self, key: str, token: str, number: int, body: Reader, /, *, size: int, md5: str
+    ) -> str:
+        """Take a part, whole or not at all, in place of an earlier one of its number; name it.
+
+        `number` is 1 to 10,000, `md5` that of the `size` bytes, in hex: a store may refuse
+        others with StorageError, and does so if they are not `size`. An exception of
+        `body.read` passes through unchanged. Raises NotFound where there is no such upload.
+        """
+        ...
+
+    def complete_upload(self, key: str, token: str, parts: Sequence[StoredPart], /) -> ObjectInfo:
+        """Make the object of `parts`, one or more, their numbers ascending; forget all others.
+
+        Whole or not at all, in place of what is there. Returns the new object's info as `put`
+        does, with or without attributes. Raises NotFound, and changes nothing, where there is
+        no such upload or no part of that number and tag in it; Unavailable, when it may have
+        been done; after any other storage error the bytes are put instead. Once more, it
+        changes nothing: NotFound, or the answer that was given.
+        """
+        ...
+
+    def abort_upload(self, key: str, token: str, /) -> None:
+        """Forget an upload and its parts; a missing one, or one that is complete, is success."""
         ...
 
 

@@ -21,6 +21,7 @@ from forebay.testing.under_kit import exists, left, names, put, read
 from forebay.testing.under_life import LifeTests
 from forebay.testing.under_listing import ListingTests
 from forebay.testing.under_model import UnderStoreMachine
+from forebay.testing.under_multipart import MultipartTests
 from forebay.testing.under_reading import ReadingTests
 from forebay.testing.under_writing import WritingTests
 
@@ -74,7 +75,9 @@ _CLASHING = ["a", "a/", "a/b", "a//", "b/c/d", "b/c/e", "b/c", "a.b"]
 _PLAIN = ["a.txt", "b/c", "b/d", "b/e/f", "b/e/g", "b.txt", "c/d/e/f", "d"]
 
 
-class UnderStoreTests(ReadingTests, WritingTests, ListingTests, CopyingTests, LifeTests):
+class UnderStoreTests(
+    ReadingTests, WritingTests, ListingTests, CopyingTests, MultipartTests, LifeTests
+):
     """What every under store promises; inherit, and override the fixture and the two ways."""
 
     @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[1:41])

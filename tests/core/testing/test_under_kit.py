@@ -12,6 +12,7 @@ from forebay.testing.under import ODD_KEYS, UnderStoreTests
 from forebay.testing.under_copying import CopyingTests
 from forebay.testing.under_life import LifeTests
 from forebay.testing.under_listing import ListingTests
+from forebay.testing.under_multipart import MultipartTests
 from forebay.testing.under_reading import ReadingTests
 from forebay.testing.under_writing import WritingTests
 from forebay.types import CommonPrefix, ObjectInfo
@@ -26,7 +27,7 @@ def test_every_test_says_which_sentence_it_checks():
 
 
 def test_the_kit_is_all_of_its_parts():
-    parts = {CopyingTests, LifeTests, ListingTests, ReadingTests, WritingTests}
+    parts = {CopyingTests, LifeTests, ListingTests, MultipartTests, ReadingTests, WritingTests}
     assert parts == set(UnderStoreTests.__bases__)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import sys
@@ -26,9 +27,13 @@ POKED = itertools.count()
 
 
 class Honest(MemoryUnderStore):
-    """The store in memory, with the power to copy and a plug to pull."""
+    """The store in memory, with the powers to copy and to take parts, and a plug to pull."""
 
     down = False
+
+    def __init__(self):
+        super().__init__()
+        self.uploads = {}
 
     def _get(self, key):
         self._ask()
@@ -49,6 +54,41 @@ class Honest(MemoryUnderStore):
     def copy(self, source, target, *, attributes, if_match):
         with self.open(source, if_match=if_match) as reader:
             return self.put(target, reader, size=reader.info.size, attributes=attributes)
+
+    def begin_upload(self, key, *, attributes):
+        token = f"upload-{len(self.uploads)}"
+        self.uploads[token] = (key, attributes, {})
+        return token
+
+    def put_part(self, key, token, number, body, *, size, md5):
+        parts = self._upload(key, token)[2]
+        content = b"".join(iter(lambda: body.read(BLOCK), b""))
+        if len(content) != size:
+            raise StorageError("another size")
+        parts[number] = content
+        return hashlib.md5(content).hexdigest()
+
+    def complete_upload(self, key, token, parts):
+        _, attributes, have = self._upload(key, token)
+        chosen = self._chosen(have, parts)
+        info = self.put(key, BytesReader(chosen), size=None, attributes=attributes)
+        self.uploads[token] = None
+        return info
+
+    def abort_upload(self, key, token):
+        self.uploads[token] = None
+
+    def _upload(self, key, token):
+        found = self.uploads[token]
+        if found is None or found[0] != key:
+            raise NotFound("no such upload")
+        return found
+
+    def _chosen(self, have, parts):
+        for one in parts:
+            if hashlib.md5(have.get(one.number, b"none")).hexdigest() != one.tag:
+                raise NotFound("no such part")
+        return b"".join(have[one.number] for one in parts)
 
     def _ask(self):
         if self.down:
@@ -822,6 +862,127 @@ class CopiesNothingToSomething(Honest):
         except NotFound:
             self.put(target, BytesReader(b""), size=0, attributes=attributes)
             raise
+
+
+# --- uploads in parts ---------------------------------------------------------------------
+
+
+class KeepsPartsAsTheyCame(Honest):
+    caught_by = "test_parts_make_an_object_in_the_order_of_their_numbers"
+
+    def _chosen(self, have, parts):
+        wanted = [one.number for one in parts]
+        super()._chosen(have, parts)
+        return b"".join(content for number, content in have.items() if number in wanted)
+
+
+class ForgetsTheAttributesOfUploads(Honest):
+    caught_by = "test_parts_make_an_object_in_the_order_of_their_numbers"
+
+    def begin_upload(self, key, *, attributes):
+        return super().begin_upload(key, attributes=Attributes())
+
+
+class ShowsPartsBeforeTheEnd(Honest):
+    caught_by = "test_nothing_shows_before_the_completion"
+
+    def put_part(self, key, token, number, body, **kwargs):
+        tag = super().put_part(key, token, number, body, **kwargs)
+        content = self.uploads[token][2][number]
+        self.put(key, BytesReader(content), size=None, attributes=Attributes())
+        return tag
+
+
+class KeepsTheFirstPart(Honest):
+    caught_by = "test_a_part_takes_the_place_of_an_earlier_one"
+
+    def put_part(self, key, token, number, body, **kwargs):
+        have = self._upload(key, token)[2]
+        if number in have:
+            return hashlib.md5(have[number]).hexdigest()
+        return super().put_part(key, token, number, body, **kwargs)
+
+
+class JoinsAllParts(Honest):
+    caught_by = "test_parts_that_are_not_listed_are_left_out"
+
+    def _chosen(self, have, parts):
+        super()._chosen(have, parts)
+        return b"".join(have[number] for number in sorted(have))
+
+
+class TakesAnyPartOfTheNumber(Honest):
+    caught_by = "test_a_part_that_is_not_as_it_was_named_is_not_found"
+
+    def _chosen(self, have, parts):
+        return b"".join(have.get(one.number, b"") for one in parts)
+
+
+class KeepsBrokenParts(Honest):
+    caught_by = "test_a_part_that_breaks_off_is_none"
+
+    def put_part(self, key, token, number, body, *, size, md5):
+        content = b""
+        try:
+            while block := body.read(BLOCK):
+                content += block
+        finally:
+            self._upload(key, token)[2][number] = content
+        if len(content) != size:
+            raise StorageError("another size")
+        return hashlib.md5(content).hexdigest()
+
+
+class CutsLargeParts(Honest):
+    caught_by = "test_a_large_part_is_taken_whole"
+
+    def _chosen(self, have, parts):
+        return super()._chosen(have, parts)[: 8 << 20]
+
+
+class HasOneUploadOfEachKey(Honest):
+    caught_by = "test_uploads_of_one_key_do_not_meet"
+
+    def begin_upload(self, key, *, attributes):
+        there = [token for token, found in self.uploads.items() if found and found[0] == key]
+        return there[0] if there else super().begin_upload(key, attributes=attributes)
+
+
+class TakesPartsForEver(Honest):
+    caught_by = "test_a_part_of_an_upload_that_is_over_is_not_found"
+
+    def put_part(self, key, token, number, body, **kwargs):
+        if self.uploads[token] is None:
+            return "late"
+        return super().put_part(key, token, number, body, **kwargs)
+
+
+class NeverForgetsAnUpload(Honest):
+    caught_by = "test_an_aborted_upload_makes_no_object"
+
+    def abort_upload(self, key, token):
+        pass
+
+
+class CompletesTwice(Honest):
+    caught_by = "test_a_complete_upload_changes_nothing_any_more"
+
+    def complete_upload(self, key, token, parts):
+        found = self._upload(key, token)
+        info = super().complete_upload(key, token, parts)
+        self.uploads[token] = found
+        return info
+
+
+class KnowsItsOwnUploadsOnly(Honest):
+    caught_by = "test_another_process_goes_on_with_an_upload"
+    capabilities = replace(Honest.capabilities, shared_between_processes=True)
+
+    def twin(self):
+        twin = type(self)()
+        twin._objects, twin._keys, twin.close = self._objects, self._keys, lambda: None
+        twin.uploads = dict.fromkeys(("upload-0",))
+        return twin
 
 
 # --- other processes, and the end --------------------------------------------------------
