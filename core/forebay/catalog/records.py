@@ -137,11 +137,23 @@ class Job(Row, frozen=True):
     reason: str = ""
 
 
+class AtStore(Row, frozen=True):
+    """An upload that an under store has begun too: under which key, and what it calls it.
+
+    `generation` is that of the mount.
+    """
+
+    key: str
+    token: str
+    generation: int
+
+
 class Upload(Row, frozen=True):
     """A multipart upload under way.
 
     `touched` is the seq of the last change to its parts, `active` the time (ms) of it.
     `completing` is the process that publishes it now, after which nothing can stop it.
+    `at_store` is there where the under store takes the parts as well.
     """
 
     upload_id: str
@@ -158,10 +170,15 @@ class Upload(Row, frozen=True):
     touched: int = 0
     active: int = 0
     completing: int = 0
+    at_store: AtStore | None = None
 
 
 class Part(Row, frozen=True):
-    """One uploaded part; its bytes are segment `segment`. `modified` in ms since 1970."""
+    """One uploaded part; its bytes are segment `segment`. `modified` in ms since 1970.
+
+    `tag` is what the under store calls the part, once it has it; only then may `segment` be
+    empty. `sending` names whoever hands a part of this number on now, an earlier one perhaps.
+    """
 
     number: int
     size: int
@@ -169,6 +186,8 @@ class Part(Row, frozen=True):
     segment: str
     modified: int
     checksums: dict[str, str] = {}
+    tag: str = ""
+    sending: str = ""
 
 
 class Completed(Row, frozen=True):

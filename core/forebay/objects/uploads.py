@@ -2,6 +2,7 @@
 
 Completion copies no byte where the cache keeps the object: the parts' segments become the
 object's, under the upload's id as object id, so that not even the notes of their use change.
+Nor does it where the under store takes parts itself (see `at_store`).
 """
 
 from __future__ import annotations
@@ -24,27 +25,26 @@ from forebay.catalog.records import (
     SegmentRef,
     Trash,
     Upload,
-    decode,
     encode,
 )
-from forebay.checksums import composite, full_object
 from forebay.errors import (
-    BodyError,
     Corrupt,
     EntityTooSmall,
     InvalidPart,
     InvalidPartOrder,
-    InvalidRequest,
     NoSuchUpload,
     ServiceUnavailable,
 )
 from forebay.events import UploadExpired
 from forebay.objects import intents, under_way
+from forebay.objects.at_store import NotByStore, PartsAtStore
+from forebay.objects.mounts import Mount
 from forebay.objects.read import Reads
 from forebay.objects.shared import Shared, check_key, log, now_ms
 from forebay.objects.sync import TRIES, look
 from forebay.objects.under_way import UploadListing
-from forebay.objects.write import FULL_OBJECT, PLANS, UNCONDITIONAL, Writes, Written
+from forebay.objects.whole import record_of_parts
+from forebay.objects.write import PLANS, UNCONDITIONAL, Writes, Written
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.streams import Body, ReaderBody
 from forebay.types import (
@@ -66,6 +66,18 @@ Refs = list[SegmentRef]
 Parts = list[Part]
 Entries = list[Upload | CommonPrefix]
 Abandoned = list[tuple[Upload, str]]
+Ask = Callable[
+    [
+        Record,
+        Refs,
+        WriteConditions,
+        Callable[[Transaction], None],
+        Callable[[Transaction, int], None],
+    ],
+    Record,
+]
+"""What makes the object of an upload: the record, the segments to keep, the conditions, what
+runs with the intent and what with the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,7 @@ class Uploads:
         self._shared = shared
         self._writes = writes
         self._reads = reads
+        self._at_store = PartsAtStore(shared, writes, reads)
 
     def create(
         self,
@@ -98,7 +111,8 @@ class Uploads:
     ) -> Upload:
         """Begin an upload. Raises NoSuchBucket, AccessDenied, KeyTooLongError."""
         check_key(key)
-        _, write_type = self._writes.plan(bucket, key, None, requested)
+        mount, write_type = self._writes.plan(bucket, key, None, requested)
+        at_store = self._at_store.begin(mount, bucket, key, write_type, attributes)
         now = now_ms()
         upload = Upload(
             self._shared.owner.new_id(),
@@ -113,13 +127,18 @@ class Uploads:
             checksum_type,
             write_type.value,
             active=now,
+            at_store=at_store,
         )
 
         def create(tx: Transaction) -> None:
             catalog.check_bucket(tx, bucket)
-            tx.put(keys.upload_row(bucket.id, key, upload.upload_id), encode(upload))
+            tx.put(under_way.row_of(upload), encode(upload))
 
-        self._shared.catalog.write(create, durable=self._shared.sync_writes)
+        try:
+            self._shared.catalog.write(create, durable=self._shared.sync_writes)
+        except BaseException:
+            self._at_store.end(upload)
+            raise
         return upload
 
     def get(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
@@ -127,30 +146,38 @@ class Uploads:
         return self._shared.catalog.read(lambda s: under_way.find(s, bucket, key, upload_id))
 
     def put_part(self, bucket: Bucket, key: str, upload_id: str, number: int, body: Body) -> Part:
-        """Stage a part, in place of an earlier one of its number. Raises NoSuchUpload, SlowDown."""
-        self.get(bucket, key, upload_id)
+        """Stage a part, in place of an earlier one of its number. Raises NoSuchUpload, SlowDown.
+
+        It is handed on to an under store that takes parts, now if that succeeds.
+        """
+        seen = self.get(bucket, key, upload_id)
         staged = self._writes.stage(body, inline=False)
         now = now_ms()
+        claim = self._at_store.claim(bucket, seen)
         part = Part(number, staged.size, body.md5, staged.segment, now, dict(body.checksums))
 
-        def commit(tx: Transaction) -> None:
+        def commit(tx: Transaction) -> Part:
             upload = under_way.find(tx, bucket, key, upload_id)
             seq = catalog.next_seq(tx)
             row = keys.part_row(upload_id, number)
             old = catalog.get(tx, row, Part)
-            if old is not None:
+            if old is not None and old.segment:
                 catalog.discard(tx, seq, Trash(upload_id, [(old.segment, old.size)]))
-            tx.put(row, encode(part))
+            made = msgspec.structs.replace(part, sending=self._at_store.sending(upload, old, claim))
+            tx.put(row, encode(made))
             tx.put(keys.use_row(part.segment, upload_id), b"")
             changed = msgspec.structs.replace(upload, touched=seq, active=now)
-            tx.put(keys.upload_row(bucket.id, key, upload_id), encode(changed))
+            tx.put(under_way.row_of(upload), encode(changed))
+            return made
 
         try:
-            self._shared.catalog.write(commit, durable=self._shared.sync_writes)
+            part = self._shared.catalog.write(commit, durable=self._shared.sync_writes)
         except BaseException:
             self._writes.unstage(staged)
             raise
         self._shared.trash_waits.set()
+        if claim:
+            self._at_store.send_if_it_can(bucket, seen, part, claim)
         return part
 
     def parts(
@@ -164,8 +191,9 @@ class Uploads:
                 return upload, []
             start = keys.part_row(upload_id, after) + b"\x00"
             stop = keys.end(keys.parts_prefix(upload_id))
-            found = itertools.islice(snapshot.scan(start, stop), limit + 1)
-            return upload, [decode(Part, value) for _, value in found]
+            found = (part for _, part in catalog.rows_between(snapshot, start, stop, Part))
+            there = self._at_store.there(bucket, upload, found)
+            return upload, list(itertools.islice(there, limit + 1))
 
         upload, found = self._shared.catalog.read(read)
         return upload, found[:limit], len(found) > limit
@@ -193,14 +221,16 @@ class Uploads:
     def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:
         """Forget an upload and its parts. Raises NoSuchUpload."""
 
-        def abort(tx: Transaction) -> None:
+        def abort(tx: Transaction) -> Upload:
             upload = under_way.find(tx, bucket, key, upload_id)
             if upload.completing and self._shared.owner.alive(upload.completing):
                 raise NoSuchUpload(UploadId=upload_id)
             under_way.end(tx, upload, catalog.next_seq(tx), keep=frozenset())
+            return upload
 
-        self._shared.catalog.write(abort)
+        upload = self._shared.catalog.write(abort)
         self._shared.trash_waits.set()
+        self._at_store.end(upload)
 
     def expire(self, age: float) -> int:
         """Abort uploads that nobody touched for `age` seconds; give their number.
@@ -229,6 +259,7 @@ class Uploads:
         for upload, name in self._shared.catalog.read(read):
             if self._shared.catalog.write(partial(abort, upload)):
                 expired += 1
+                self._at_store.end(upload)
                 self._shared.track(UploadExpired(name, upload.key, upload.upload_id))
         if expired:
             self._shared.trash_waits.set()
@@ -255,6 +286,7 @@ class Uploads:
         `Writes.put` raises.
         """
         request = _digest(parts)
+        joined = False
         for _ in range(TRIES):
             found = self._shared.catalog.read(lambda s: _state(s, bucket, key, upload_id))
             if isinstance(found, Completed):
@@ -263,15 +295,36 @@ class Uploads:
                 return Written(
                     found.record, WriteType(found.write_type), Durability(found.durability)
                 )
-            upload, present = found
-            refs = _choose(upload, present, parts)
-            record = self._record(bucket, upload, refs, checksums or {}, checksum_type, size)
+            seen, present = found
+            upload = msgspec.structs.replace(seen, at_store=None) if joined else seen
+            chosen = _choose(upload, list(self._at_store.there(bucket, upload, present)), parts)
+            refs = [
+                SegmentRef(one.segment, one.size, one.number, one.etag, one.checksums)
+                for one in chosen
+            ]
+            mount = self._shared.mounts.find(bucket.name, key)
+            record = record_of_parts(
+                upload, refs, mount.generation, checksums or {}, checksum_type, size
+            )
+            settled = self._settled(bucket, seen, record, request)
+            if settled is not None:
+                return settled
             if conditions:
                 intents.check_conditions(conditions, look(self._shared, bucket, key))
             try:
-                return self._finish(bucket, upload, record, refs, conditions, request)
+                by_store = self._at_store.makes(bucket, upload, chosen)
+                if by_store and self._at_store.bring(bucket, upload, chosen):
+                    continue
+                ask = partial(self._at_store.complete, bucket, upload, chosen) if by_store else None
+                written = self._finish(bucket, upload, record, refs, conditions, request, ask)
+                if not by_store:
+                    self._at_store.end(seen)
+                return written
             except _Changed:
                 continue
+            except NotByStore as refusal:
+                log.info("%s/%r: the parts are joined here: %s", bucket.name, key, refusal)
+                joined = True
             except (NoSuchUpload, Corrupt) as failure:
                 # A completion at the same time was faster and may have freed the parts.
                 if not self._gone(bucket, upload):
@@ -285,41 +338,36 @@ class Uploads:
         now = self._shared.catalog.read(lambda s: catalog.get(s, row, Upload))
         return now is None or now.touched != seen.touched
 
-    def _record(
-        self,
-        bucket: Bucket,
-        upload: Upload,
-        refs: Refs,
-        checksums: Mapping[str, str],
-        checksum_type: str,
-        size: int | None,
-    ) -> Record:
-        mount = self._shared.mounts.find(bucket.name, upload.key)
-        total = sum(ref.length for ref in refs)
-        if size is not None and size != total:
-            raise InvalidRequest("x-amz-mp-object-size is not the sum of the parts' sizes")
-        kind = checksum_type or upload.checksum_type
-        joined = _join_checksums(upload, refs, kind, checksums)
-        hashes = b"".join(bytes.fromhex(ref.etag) for ref in refs)
-        etag = hashlib.md5(hashes, usedforsecurity=False).hexdigest()
-        write_type = WriteType(upload.write_type)
-        return Record(
-            object_id=upload.upload_id,
-            seq=0,
-            size=total,
-            etag=f"{etag}-{len(refs)}",
-            modified=now_ms(),
-            state=PLANS[write_type].state,
-            generation=mount.generation,
-            owner=upload.owner,
-            headers=upload.headers,
-            metadata=upload.metadata,
-            tags=upload.tags,
-            checksums=joined,
-            checksum_type=(kind or "COMPOSITE") if joined else "",
-            parts=len(refs),
-            write_type=write_type.value,
-        )
+    def _settled(
+        self, bucket: Bucket, upload: Upload, record: Record, request: str
+    ) -> Written | None:
+        """End an upload whose object is there: a completion broke off between store and answer.
+
+        Whoever met its intent has found the object in the store and made it that of its key.
+        """
+        key, write_type = upload.key, WriteType(upload.write_type)
+        durability = self._writes.durability(self._shared.mounts.find(bucket.name, key))
+
+        def made(snapshot: Snapshot) -> Record | None:
+            current = catalog.get_record(snapshot, bucket.id, key)
+            if current is None or current.object_id != upload.upload_id:
+                return None
+            return current if current.etag == record.etag else None
+
+        def settle(tx: Transaction) -> Record | None:
+            current = made(tx)
+            if current is not None:
+                seq = catalog.next_seq(tx)
+                _remember(tx, upload, seq, request, current, durability, keep=frozenset())
+            return current
+
+        if self._shared.catalog.read(made) is None:
+            return None
+        current = self._shared.catalog.write(settle)
+        if current is None:
+            return None
+        self._at_store.end(upload)
+        return self._writes.written(bucket, key, current, write_type, durability)
 
     def _finish(
         self,
@@ -329,6 +377,7 @@ class Uploads:
         refs: Refs,
         conditions: WriteConditions,
         request: str,
+        ask: Ask | None,
     ) -> Written:
         mount = self._shared.mounts.find(bucket.name, upload.key)
         mount.check_writable()
@@ -339,34 +388,28 @@ class Uploads:
             if plan.through
             else self._writes.safe(mount, self._shared.catalog.durable)
         )
-        held = {ref.segment for ref in refs}
+        keep = plan.keep and not (plan.through and mount.local_files)
+        held = frozenset(ref.segment for ref in refs) if keep else frozenset()
 
         def unchanged(tx: Transaction) -> None:
             current = under_way.find(tx, bucket, upload.key, upload.upload_id)
             if current.touched != upload.touched:
                 raise _Changed
 
-        def finish(tx: Transaction, seq: int, keep: frozenset[str]) -> None:
-            row = keys.upload_row(bucket.id, upload.key, upload.upload_id)
-            if tx.get(row) is not None:
-                under_way.end(tx, upload, seq, keep=keep)
-            done = Completed(
-                bucket.id, upload.key, request, now_ms(), record, write_type.value, durability.value
-            )
-            tx.put(keys.completed_row(upload.upload_id), encode(done))
+        def finish(tx: Transaction, seq: int) -> None:
+            _remember(tx, upload, seq, request, record, durability, keep=held)
 
         if plan.through:
-            keep = plan.keep and not mount.local_files
             kept = refs if keep else [msgspec.structs.replace(r, segment="") for r in refs]
+            ask = ask or partial(self._join, mount, upload, bucket, refs)
             written = self._through(
-                bucket, upload, record, refs, kept, conditions, unchanged,
-                lambda tx, seq: finish(tx, seq, frozenset(held) if keep else frozenset()),
-            )  # fmt: skip
+                bucket, upload, record, kept, conditions, unchanged, finish, ask
+            )
         else:
 
             def also(tx: Transaction, seq: int) -> None:
                 unchanged(tx)
-                finish(tx, seq, frozenset(held))
+                finish(tx, seq)
 
             written = self._writes.commit_cached(
                 bucket, upload.key, record, conditions, refs=refs, also=also
@@ -378,29 +421,53 @@ class Uploads:
         bucket: Bucket,
         upload: Upload,
         record: Record,
-        refs: Refs,
         kept: Refs,
         conditions: WriteConditions,
         unchanged: Callable[[Transaction], None],
         finish: Callable[[Transaction, int], None],
+        ask: Ask,
     ) -> Record:
-        """Join the parts once, into the under store."""
-        mount = self._shared.mounts.find(bucket.name, upload.key)
-        row = keys.upload_row(bucket.id, upload.key, upload.upload_id)
+        """Have the object published while the upload is marked as being completed."""
+        row = under_way.row_of(upload)
 
         def mark(owner: int, tx: Transaction) -> None:
             current = catalog.get(tx, row, Upload)
             if current is not None:
                 tx.put(row, encode(msgspec.structs.replace(current, completing=owner)))
 
+        begun: list[bool] = []
+
         def begin(tx: Transaction) -> None:
             unchanged(tx)
             mark(self._shared.owner.number, tx)
+            begun.append(True)
+
+        def leave() -> None:
+            # Who never had its turn must not take the mark of another completion away.
+            if begun:
+                self._shared.catalog.write(partial(mark, 0), durable=False)
 
         with ExitStack() as stack:
-            chain = stack.enter_context(closing(self._reads.chain(refs)))
-            stack.callback(lambda: self._shared.catalog.write(partial(mark, 0), durable=False))
-            written = self._writes.through(
+            stack.callback(leave)
+            written = ask(record, kept, conditions, begin, finish)
+            stack.pop_all()
+            return written
+
+    def _join(
+        self,
+        mount: Mount,
+        upload: Upload,
+        bucket: Bucket,
+        refs: Refs,
+        record: Record,
+        kept: Refs,
+        conditions: WriteConditions,
+        prepare: Callable[[Transaction], None],
+        finish: Callable[[Transaction, int], None],
+    ) -> Record:
+        """Join the parts once, into the under store."""
+        with closing(self._reads.chain(refs)) as chain:
+            return self._writes.through(
                 bucket,
                 upload.key,
                 ReaderBody(chain, record.size),
@@ -409,17 +476,34 @@ class Uploads:
                 conditions,
                 lambda object_id, size: record,
                 keep=False,
-                prepare=begin,
+                prepare=prepare,
                 finish=finish,
                 refs=kept,
             )
-            stack.pop_all()
-            chain.close()
-            return written
 
 
 class _Changed(Exception):
     """A part came in while its upload was being completed."""
+
+
+def _remember(
+    tx: Transaction,
+    upload: Upload,
+    seq: int,
+    request: str,
+    record: Record,
+    durability: Durability,
+    *,
+    keep: frozenset[str],
+) -> None:
+    """End an upload that is complete, and remember what a repeated completion is answered."""
+    if tx.get(under_way.row_of(upload)) is not None:
+        under_way.end(tx, upload, seq, keep=keep)
+    done = Completed(
+        upload.bucket_id, upload.key, request, now_ms(),
+        record, record.write_type, durability.value,
+    )  # fmt: skip
+    tx.put(keys.completed_row(upload.upload_id), encode(done))
 
 
 def _state(
@@ -433,10 +517,10 @@ def _state(
     return upload, [p for _, p in catalog.rows(snapshot, keys.parts_prefix(upload_id), Part)]
 
 
-def _choose(upload: Upload, found: Sequence[Part], wanted: Sequence[CompletedPart]) -> Refs:
+def _choose(upload: Upload, found: Sequence[Part], wanted: Sequence[CompletedPart]) -> Parts:
     """Find the parts that a completion lists, and check what S3 checks of them."""
     by_number = {part.number: part for part in found}
-    refs: Refs = []
+    chosen: Parts = []
     last = 0
     for one in wanted:
         if one.number <= last:
@@ -454,39 +538,16 @@ def _choose(upload: Upload, found: Sequence[Part], wanted: Sequence[CompletedPar
             raise InvalidPart(
                 UploadId=upload.upload_id, PartNumber=str(one.number), ETag=one.etag or ""
             )
-        refs.append(SegmentRef(part.segment, part.size, part.number, part.etag, part.checksums))
-    for ref in refs[:-1]:
-        if ref.length < SMALLEST_PART:
+        chosen.append(part)
+    for part in chosen[:-1]:
+        if part.size < SMALLEST_PART:
             raise EntityTooSmall(
-                ETag=ref.etag,
-                PartNumber=str(ref.number),
-                ProposedSize=str(ref.length),
+                ETag=part.etag,
+                PartNumber=str(part.number),
+                ProposedSize=str(part.size),
                 MinSizeAllowed=str(SMALLEST_PART),
             )
-    return refs
-
-
-def _join_checksums(
-    upload: Upload, refs: Sequence[SegmentRef], kind: str, claimed: Mapping[str, str]
-) -> dict[str, str]:
-    """Make the checksum of the whole from those of the parts, and compare it with the claim."""
-    joined: dict[str, str] = {}
-    names = {upload.checksum_algorithm} if upload.checksum_algorithm else set(claimed)
-    for name in names:
-        values = [ref.checksums.get(name, "") for ref in refs]
-        if not values or not all(values):
-            if upload.checksum_algorithm and kind != FULL_OBJECT and any(values):
-                raise InvalidRequest(f"not every part has a {name} checksum")
-            continue
-        joined[name] = (
-            full_object(name, [(v, r.length) for v, r in zip(values, refs, strict=True)])
-            if kind == FULL_OBJECT
-            else composite(name, values)
-        )
-    for name, value in claimed.items():
-        if name in joined and joined[name] != value:
-            raise BodyError("BadDigest", f"the {name} checksum is not that of the parts together")
-    return joined
+    return chosen
 
 
 def _digest(parts: Sequence[CompletedPart]) -> str:

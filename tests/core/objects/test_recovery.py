@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from forebay.objects import recovery
+from forebay.objects import recovery, uploads
 from forebay.objects.recovery import mount_generation
+from forebay.objects.uploads import CompletedPart
 from forebay.testing.faults import UnderStoreLayer
-from forebay.testing.opened import OpenedForebay, content_of
+from forebay.testing.in_parts import TakesParts
+from forebay.testing.opened import Content, OpenedForebay, content_of
 from forebay.types import DeleteType, PersistState, WriteType
 
 pytestmark = pytest.mark.parametrize("root", ["file"], indirect=True)
@@ -31,6 +33,7 @@ from forebay.objects import copies, uploads
 from forebay.objects.copies import Target
 from forebay.objects.uploads import CompletedPart
 from forebay.testing.faults import CRASH, Around, UnderStoreLayer, crash_points
+from forebay.testing.in_parts import TakesParts
 from forebay.testing.opened import Content, OpenedForebay, content_of
 from forebay.types import Attributes, DeleteType, WriteType
 
@@ -49,7 +52,7 @@ def act(order, opened):
     match order["does"]:
         case "put":
             opened.put("key", new, WriteType(order["type"]))
-        case "parts":
+        case "parts" | "upload":
             made = opened.forebay.uploads.create(
                 opened.bucket, "key", attributes=Attributes(), owner=None,
                 requested=WriteType(order["type"]),
@@ -85,6 +88,9 @@ for line in sys.stdin:
     if not child:
         signal.alarm(60)
         layers = [UnderStoreLayer(Copying), *crash_points()]
+        if order["does"] == "upload":
+            place = Path(order["config"]["state"], "parts")
+            layers.insert(0, UnderStoreLayer(lambda store: TakesParts(store, place)))
         with OpenedForebay(msgspec.convert(order["config"], Config), layers) as opened:
             act(order, opened)
         os._exit(0)
@@ -195,6 +201,58 @@ def test_a_death_while_the_store_copies_leaves_the_old_object_or_the_copy(
         assert again.get("source") == NEW
         assert again.listed() == {"key": SIZE, "source": SIZE}
         assert again.leavings() == {}
+
+
+UPLOADS = [
+    "under.begin_upload.after.1",
+    *[f"metadata.write.after.{n}" for n in range(1, 8)],
+    "pages.commit.after.2",
+    "under.put_part.after.2",
+    "under.complete_upload.before.1",
+    "under.complete_upload.after.1",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        *[(WriteType.THROUGH, point) for point in UPLOADS],
+        *[(WriteType.CACHE_THROUGH, point) for point in UPLOADS[-2:]],
+    ],
+)
+def test_an_upload_whose_parts_the_store_takes_is_gone_on_with_after_a_death(
+    opened, make_config, victim, monkeypatch, kind, point
+):
+    monkeypatch.setattr(uploads, "SMALLEST_PART", 1)
+    opened.put("key", OLD, WriteType.THROUGH)
+    opened.forebay.close()
+    died, acknowledged = run(victim, make_config(), "upload", kind, point)
+    assert died, f"{point} was never reached"
+    assert not acknowledged
+    place = Path(make_config().state, "parts")
+    layer = UnderStoreLayer(lambda store: TakesParts(store, place))
+    with OpenedForebay(make_config(), [layer]) as again:
+        known = again.forebay.uploads.list(again.bucket, limit=10).entries
+        assert again.get("key") == (OLD if UPLOADS.index(point) not in (7, 11) else NEW)
+        if known:
+            go_on_with(again, known[0].upload_id)
+            assert again.get("key") == NEW
+            assert again.head("key").etag.endswith("-2")
+        again.forebay.uploads.expire(-1)
+        again.forebay.housekeeping.sweep_orphans()
+        assert again.leavings() == {}
+        # Between the store's beginning and ours nobody knows that there is an upload.
+        assert layer.stores[0].under_way() == (UPLOADS.index(point) == 0)
+
+
+def go_on_with(again, upload_id):
+    """Do what a client does that got no answer: send the parts that are missing, and complete."""
+    uploads, bucket = again.forebay.uploads, again.bucket
+    there = {part.number for part in uploads.parts(bucket, "key", upload_id, limit=10)[1]}
+    for number, piece in ((1, NEW[:10_000]), (2, NEW[10_000:])):
+        if number not in there:
+            uploads.put_part(bucket, "key", upload_id, number, Content(piece))
+    uploads.complete(bucket, "key", upload_id, [CompletedPart(1), CompletedPart(2)])
 
 
 POINTS = [
