@@ -352,6 +352,26 @@ def load(
     `storage` (a directory or a URI) is the mount ``/``. Relative paths in the file begin at the
     file's directory. Raises ConfigurationError with every fault.
     """
+    config, faults = read(
+        path, storage=storage, listen=listen, workers=workers, properties=properties
+    )
+    if faults:
+        raise ConfigurationError(*faults)
+    return config
+
+
+def read(
+    path: str | Path | None = None,
+    *,
+    storage: str | None = None,
+    listen: str | None = None,
+    workers: int | None = None,
+    properties: Mapping[str, str] | None = None,
+) -> tuple[Config, list[str]]:
+    """Do as `load`, but give what could be read, and every fault, for further checks of it.
+
+    What is faulty is left out or has its default. Raises ConfigurationError for what is no TOML.
+    """
     raw = read_toml(Path(path)) if path is not None else {}
     reading = Reading(Path(path).resolve().parent if path is not None else Path.cwd())
     properties_read = read_properties(reading, raw.pop("properties", {}), properties or {})
@@ -365,9 +385,7 @@ def load(
     config = Config(**{**values, "mounts": mounts, "properties": properties_read})
     config = _settle(reading, config, given_dirty=given_dirty)
     _check(reading, config)
-    if reading.faults:
-        raise ConfigurationError(*reading.faults)
-    return config
+    return config, reading.faults
 
 
 def _mounts(
@@ -479,7 +497,7 @@ def _check(reading: Reading, config: Config) -> None:
     paths: set[str] = set()
     for number, tier in enumerate(config.cache.tiers):
         where = f"cache.tiers[{number}]"
-        if tier.name in names:
+        if tier.name and tier.name in names:
             fault(f"{where}.name", f"two tiers are called {tier.name}")
         if tier.kind == "disk" and not tier.path:
             fault(f"{where}.path", "must be given for a disk tier")

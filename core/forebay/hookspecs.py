@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import click
     import falcon
 
@@ -55,6 +57,11 @@ def metadata_store_factory(kind: str) -> MetadataStoreFactory | None:
 @hookspec(firstresult=True)
 def credential_store_factory(kind: str) -> CredentialStoreFactory | None:
     """Give the factory of credential stores of `kind` (``static``)."""
+
+
+@hookspec
+def factory_kinds(hook: str) -> Iterable[str] | None:
+    """Name the schemes or kinds that the plugin's own `hook` answers for; read by people only."""
 
 
 # --- decisions: asked once a request, first answer wins -----------------------------

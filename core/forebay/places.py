@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/]|$)")
 _GIB = 1 << 30
 
 PORT = 39999
@@ -62,9 +63,15 @@ def mount_uri(given: str, folder: Path) -> str:
     scheme = _SCHEME.match(given)
     if not given:
         raise ValueError("must name a directory or a URI")
+    if scheme is None and (reason := _no_directory(given)):
+        raise ValueError(reason)
     if scheme is None:
         return folder.joinpath(Path(given).expanduser()).resolve().as_uri()
     if scheme[1].lower() != "file":
+        try:
+            urlsplit(given)
+        except ValueError as error:  # brackets that are no IPv6 address
+            raise ValueError(f"{given!r} is no URI: {error}") from None
         return given
     rest = urlsplit(given)
     if rest.netloc not in ("", "localhost"):
@@ -73,6 +80,22 @@ def mount_uri(given: str, folder: Path) -> str:
     return Path(
         os.path.abspath(unquote(given.split("://", 1)[1].removeprefix("localhost")))
     ).as_uri()
+
+
+def _no_directory(given: str) -> str:
+    """Give the reason why what begins with no ``scheme://`` is hardly meant as a directory.
+
+    >>> _no_directory("s3:/lake"), _no_directory("./s3:/lake")
+    ("'s3:/lake' has one slash; did you mean s3://lake? A directory is ./s3:/lake", '')
+    """
+    if found := _ONE_SLASH.match(given):
+        rest = given[found.end() :]
+        uri = f"{found[1]}://{'/' if found[1].lower() == 'file' else ''}{rest}"
+        return f"{given!r} has one slash; did you mean {uri}? A directory is ./{given}"
+    name = given.partition("://")[0]
+    if "://" in given and "/" not in name:
+        return f"{given!r} is no URI: {name!r} is no name of a scheme; a directory is ./{given}"
+    return ""
 
 
 def states() -> Path:

@@ -19,14 +19,14 @@ Hooks = pluggy.HookRelay
 GROUP = "forebay"
 """The entry-point group in which distributions announce their plugins."""
 
-FACTORIES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "under_store_factory": ("scheme", "an under store", ("file", "memory")),
-    "page_store_factory": ("kind", "a page store", ("disk", "memory")),
-    "eviction_policy_factory": ("kind", "an eviction policy", ("lru",)),
-    "metadata_store_factory": ("kind", "a metadata store", ("sqlite", "memory")),
-    "credential_store_factory": ("kind", "a credential store", ("static",)),
+FACTORIES: Mapping[str, tuple[str, str]] = {
+    "under_store_factory": ("scheme", "an under store"),
+    "page_store_factory": ("kind", "a page store"),
+    "eviction_policy_factory": ("kind", "an eviction policy"),
+    "metadata_store_factory": ("kind", "a metadata store"),
+    "credential_store_factory": ("kind", "a credential store"),
 }
-"""The hooks that make stores: their argument, what they make, what Forebay's own plugins know."""
+"""The hooks that make stores: their argument, and what they make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +144,39 @@ class Plugins:
             and one.function(*(arguments[name] for name in one.argnames)) is not None
         ]
         if len(answered) > 1:
-            argument, what, _ = FACTORIES[hook]
+            argument, what = FACTORIES[hook]
             raise ConfigurationError(
                 f"several plugins make {what} for {argument} {arguments[argument]!r}: "
                 f'{", ".join(sorted(answered))}; say which by plugin = "{answered[0]}"'
             )
 
     def _nobody(self, hook: str, plugin: str | None, arguments: Mapping[str, Any]) -> str:
-        argument, what, known = FACTORIES[hook]
+        argument, what = FACTORIES[hook]
         asked = str(arguments[argument])
         who = f"the plugin {plugin} does not make" if plugin else "no plugin makes"
-        return (
-            f"{who} {what} for {argument} {asked!r}{nearest(asked, {*known} - {asked})} "
-            f"(built in: {', '.join(known)}; installed: see `forebay plugins`)"
-        )
+        known, silent = self._kinds(hook, plugin)
+        known -= {asked}
+        there = [f"there {'is' if len(known) == 1 else 'are'} {', '.join(sorted(known))}"]
+        there += [f"{one} does not say which it makes" for one in silent]
+        rest = "; ".join(there if known else there[1:])
+        told = f"{who} {what} for {argument} {asked!r}{nearest(asked, known)}"
+        return f"{told} ({rest})" if rest else told
+
+    def _kinds(self, hook: str, plugin: str | None) -> tuple[set[str], list[str]]:
+        """Give what plugins say that they answer a hook for, and the plugins that do not say."""
+        telling = {one.plugin_name: one for one in self._answering("factory_kinds")}
+        known: set[str] = set()
+        silent = []
+        for one in self._answering(hook):
+            if plugin not in (None, one.plugin_name):
+                continue
+            if one.plugin_name in telling:
+                tell = telling[one.plugin_name]
+                kinds: Any = tell.function(*(hook for _ in tell.argnames))
+                known.update(kinds or ())
+            else:
+                silent.append(one.plugin_name)
+        return known, sorted(silent)
 
     def _hooks_of(self, plugin: object) -> list[str]:
         return [caller.name for caller in self._pluggy.get_hookcallers(plugin) or ()]

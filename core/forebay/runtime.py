@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from forebay.cache.claims import Claims
 from forebay.cache.fetch import Fetches
@@ -17,6 +17,7 @@ from forebay.catalog import keys
 from forebay.catalog.catalog import Catalog
 from forebay.config import Config
 from forebay.errors import StorageError
+from forebay.making import metadata_store
 from forebay.objects.buckets import Buckets
 from forebay.objects.copies import Copies
 from forebay.objects.delete import Deletes
@@ -76,7 +77,7 @@ class Forebay:
             self.hooks = self.plugins.hooks
             if config.state:
                 Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o700)
-            metadata = self._metadata_store()
+            metadata: MetadataStore = metadata_store(config).make(self.plugins)
             stack.callback(metadata.close)
             self.catalog = Catalog(metadata)
             self._table = MountTable(config, self.catalog, self.plugins)
@@ -199,17 +200,6 @@ class Forebay:
         self.close()
 
     # --- opening ---------------------------------------------------------------------
-
-    def _metadata_store(self) -> MetadataStore:
-        settings = self.config.metadata
-        factory = self.plugins.ask(
-            "metadata_store_factory", plugin=settings.plugin, kind=settings.kind
-        )
-        options: dict[str, Any] = dict(settings.options)
-        if settings.path:
-            options["path"] = settings.path
-        store: MetadataStore = factory(options)
-        return store
 
     def _fetches(self, stack: ExitStack) -> Fetches:
         settings, state = self.config.cache, self.config.state

@@ -23,6 +23,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 BAD: Any = object()
 """Stands for a value that is a fault already."""
 
+_EMPTY: Mapping[Any, Any] = {str: "", int: 0}
+"""What stands for a required value that is missing or faulty."""
+
 _SECRET = re.compile(r"secret|password|passwd|token|key|credential|sas", re.IGNORECASE)
 
 
@@ -117,7 +120,8 @@ def keys_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
 class Reading:
     """One pass over what the operator wrote; `faults` grows, nothing is raised.
 
-    `folder` is where relative paths of ``{ file = … }`` begin.
+    `folder` is where relative paths of ``{ file = … }`` begin. What is faulty has its default, or
+    an empty value, in what is read, so that the rest can be checked further.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -130,10 +134,14 @@ class Reading:
         return BAD
 
     def struct(self, kind: type[S], raw: object, where: str) -> S:
-        """Read a table into `kind`; give `BAD` when a required key is missing or faulty."""
-        values = self.values(kind, raw, where)
-        if any(f.required and f.name not in values for f in msgspec.structs.fields(kind)):
-            return BAD  # type: ignore[no-any-return]  # a mark, never used as a struct
+        """Read a table into `kind`; give `BAD` when what is missing can stand for nothing."""
+        values, known = self.values(kind, raw, where), keys_of(kind)
+        for field in msgspec.structs.fields(kind):
+            if field.required and field.name not in values:
+                empty = _EMPTY.get(meta_of(known[field.name])[0], BAD)
+                if empty is BAD:
+                    return BAD  # type: ignore[no-any-return]  # a mark, never used as a struct
+                values[field.name] = empty
         return kind(**values)
 
     def values(self, kind: type[msgspec.Struct], raw: object, where: str) -> dict[str, Any]:
@@ -162,7 +170,7 @@ class Reading:
             return self.struct(bare, raw, where)
         if origin is list and isinstance(raw, list):
             items = [self.value(args[0], one, f"{where}[{i}]") for i, one in enumerate(raw)]
-            return BAD if BAD in items else items
+            return BAD if any(one is BAD for one in items) else items
         if origin is dict:
             return self._table(args[1], raw, where)
         extra = (meta and meta.extra) or {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from forebay.hookspecs import hookimpl
 from forebay.stores.credentials import CredentialStoreFactory
 
@@ -14,3 +16,9 @@ def credential_store_factory(kind: str) -> CredentialStoreFactory | None:
     from forebay_credentials.static import StaticCredentialStore
 
     return StaticCredentialStore.from_options
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name ``static``."""
+    return ("static",) if hook == "credential_store_factory" else ()

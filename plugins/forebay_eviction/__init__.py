@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from forebay.hookspecs import hookimpl
 from forebay.stores.eviction import EvictionPolicyFactory
@@ -25,3 +25,9 @@ FACTORIES: Mapping[str, EvictionPolicyFactory] = {
 def eviction_policy_factory(kind: str) -> EvictionPolicyFactory | None:
     """Answer for the kinds of the table."""
     return FACTORIES.get(kind)
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name the kinds of the table."""
+    return FACTORIES if hook == "eviction_policy_factory" else ()

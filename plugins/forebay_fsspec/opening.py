@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -53,6 +54,42 @@ def answers(scheme: str) -> bool:
 
 def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
     """Open the store of a URI; connections are made when first used. Raises ConfigurationError."""
+    plan = _planned(uri, options)
+    row, root, arguments, timeout = plan.row, plan.root, dict(plan.arguments), plan.timeout
+    immutable = bool(arguments.pop("immutable", False))
+    make = partial(_make, plan.cls, row, arguments, timeout)
+    connections = Connections(
+        make, close=_CLOSE.get(row.via, lambda fs: None), most=row.connections, timeout=timeout
+    )
+    durable = options.get("durability", "disk") == "disk"
+    files = _files(row, connections, root, arguments, timeout, durable, immutable)
+    if row.place in ("url", "archive"):
+        root = ""
+    return FsspecUnderStore(files, root.rstrip("/"), row, parallel=plan.parallel, skew=plan.skew)
+
+
+def check(uri: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError with what keeps the store from being opened; makes no connection."""
+    plan = _planned(uri, options)
+    if plan.row.via == "archive":
+        parent, _, inner = _place_of_archive(plan.arguments)
+        check(parent, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a URI and its options come to, before anything is made of it."""
+
+    row: Row
+    cls: type
+    root: str
+    arguments: Mapping[str, Any]
+    timeout: float
+    parallel: int
+    skew: float
+
+
+def _planned(uri: str, options: Mapping[str, Any]) -> _Plan:
     protocol, found, rest = uri.removeprefix(PREFIX).partition("://")
     if not found:
         raise ConfigurationError(f"{uri!r}: write fsspec+protocol://…")
@@ -61,8 +98,11 @@ def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
         protocol = settings.pop("target_protocol", "file")
         settings = {**settings.pop("target_options", {}), **settings}
     row = protocols.BY_NAME.get(protocol, protocols.UNKNOWN)
-    cls = _class_of(protocol, row)
     faults, timeout, parallel, skew = _ours(settings, row)
+    try:
+        cls = _class_of(protocol, row)
+    except ConfigurationError as missing:
+        raise ConfigurationError(*missing.faults, *faults) from missing
     place, root = _place(row, cls, protocol, rest, faults)
     allowed = _allowed(cls, row)
     for name in settings:
@@ -74,16 +114,7 @@ def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
     if settings.get("known_hosts") is False:
         settings["known_hosts"] = None  # asyncssh's word for: trust any host
     arguments = {**row.defaults, **place, **settings}
-    immutable = bool(arguments.pop("immutable", False))
-    make = partial(_make, cls, row, arguments, timeout)
-    connections = Connections(
-        make, close=_CLOSE.get(row.via, lambda fs: None), most=row.connections, timeout=timeout
-    )
-    durable = options.get("durability", "disk") == "disk"
-    files = _files(row, connections, root, arguments, timeout, durable, immutable)
-    if row.place in ("url", "archive"):
-        root = ""
-    return FsspecUnderStore(files, root.rstrip("/"), row, parallel=parallel, skew=skew)
+    return _Plan(row, cls, root, arguments, timeout, parallel, skew)
 
 
 def _files(
@@ -235,9 +266,15 @@ def _make(cls: Any, row: Row, arguments: Mapping[str, Any], timeout: float) -> A
 
 def _store_of_archive(arguments: Mapping[str, Any]) -> tuple[UnderStore, str]:
     """Open the store that an archive itself lies in; give it with the archive's key."""
+    parent, name, options = _place_of_archive(arguments)
+    return open_store(parent, options), name
+
+
+def _place_of_archive(arguments: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
+    """Give the URI of what an archive lies in, its key there, and the options of that store."""
     target, options = arguments["fo"], arguments.get("target_options") or {}
     protocol = arguments.get("target_protocol") or "file"
     parent, _, name = (target if "://" in target else f"{protocol}://{target}").rpartition("/")
     if parent.startswith(("http://", "https://")):
         name = unquote(name)
-    return open_store(f"{PREFIX}{parent}/", options), name
+    return f"{PREFIX}{parent}/", name, options

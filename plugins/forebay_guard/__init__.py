@@ -6,6 +6,7 @@ from collections.abc import Generator
 from functools import partial
 
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 from forebay.stores.under import UnderStoreFactory
 
 _NEAR = ("file", "memory")
@@ -20,6 +21,6 @@ def under_store_factory(
     factory = yield
     if factory is None or scheme in _NEAR:
         return factory
-    from forebay_guard.under import guarded
+    from forebay_guard.under import check, guarded
 
-    return partial(guarded, factory)
+    return Checked(partial(guarded, factory), partial(check, factory))

@@ -44,3 +44,9 @@ def take(options: Mapping[str, Any]) -> tuple[GuardOptions, dict[str, Any]]:
     if faults:
         raise ConfigurationError(*faults)
     return GuardOptions(**given), rest
+
+
+def without(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options that are left for the store, whatever the guard's are."""
+    ours = {one.name for one in fields(GuardOptions)}
+    return {name: value for name, value in options.items() if name not in ours}

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from forebay.errors import Unavailable
+from forebay.errors import ConfigurationError, Unavailable
 from forebay.events import BreakerClosed, BreakerOpened, Event
+from forebay.stores.checked import Checked
 from forebay.stores.under import ObjectReader, UnderStore, UnderStoreFactory
 from forebay.streams import Reader, SupportsReadInto
 from forebay.types import Attributes, ByteRange, CommonPrefix, ObjectInfo
 from forebay_guard.breaker import Breaker, LeftAlone
-from forebay_guard.options import GuardOptions, take
+from forebay_guard.options import GuardOptions, take, without
 
 _PAUSE, _LONGEST = 0.1, 2.0
 """Seconds before a call is repeated: doubled each time, with jitter, up to the longest."""
@@ -28,6 +29,22 @@ def guarded(factory: UnderStoreFactory, uri: str, options: Mapping[str, Any]) ->
     """Open a store of `factory` and guard it. Raises as the factory does."""
     guard, rest = take(options)
     return GuardedStore(factory(uri, rest), uri, guard)
+
+
+def check(factory: UnderStoreFactory, uri: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError with what is wrong with the guard's options and the store's own."""
+    faults: list[str] = []
+    try:
+        take(options)
+    except ConfigurationError as error:
+        faults += error.faults
+    if isinstance(factory, Checked):
+        try:
+            factory.check(uri, without(options))
+        except ConfigurationError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigurationError(*faults)
 
 
 class GuardedStore:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 
 if TYPE_CHECKING:
     from forebay.stores.pages import PageStoreFactory
@@ -18,7 +20,7 @@ def under_store_factory(scheme: str) -> UnderStoreFactory | None:
         return None
     from forebay_local.under import LocalUnderStore
 
-    return LocalUnderStore.from_uri
+    return Checked(LocalUnderStore.from_uri, LocalUnderStore.check)
 
 
 @hookimpl(trylast=True)
@@ -28,4 +30,11 @@ def page_store_factory(kind: str) -> PageStoreFactory | None:
         return None
     from forebay_local.pages import DiskPageStore
 
-    return DiskPageStore.from_options
+    return Checked(DiskPageStore.from_options, DiskPageStore.check)
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name ``file`` and ``disk``."""
+    made = {"under_store_factory": ("file",), "page_store_factory": ("disk",)}
+    return made.get(hook, ())

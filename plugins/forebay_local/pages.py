@@ -207,6 +207,12 @@ class DiskPageStore:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> DiskPageStore:
         """Open the store of one of ``[[cache.tiers]]``: `path`, `verify`."""
+        cls.check(options)
+        return cls(Path(options["path"]), verify=options.get("verify", "first"))
+
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault; makes no directory."""
         faults = []
         for name in options:
             if name not in OPTIONS and name not in TIER:
@@ -219,7 +225,6 @@ class DiskPageStore:
             faults.append(f"cache.tiers: `verify` is one of {', '.join(VERIFY)}, not {verify!r}")
         if faults:
             raise ConfigurationError(*faults)
-        return cls(Path(path), verify=verify)
 
     def writer(self, page: PageId, /, size: int | None) -> DiskPageWriter:
         """Begin a page of `size` bytes (None: not known). Raises NoSpace, InvalidKey."""

@@ -69,9 +69,15 @@ class LocalUnderStore:
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, Any]) -> LocalUnderStore:
         """Open the store of a ``file:///absolute/path``. Raises ConfigurationError."""
+        cls.check(uri, options)
+        return cls(_path_of(uri), durable=options.get("durability", "disk") == "disk")
+
+    @staticmethod
+    def check(uri: str, options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault; makes no directory."""
         faults = []
-        scheme, found, rest = uri.partition("://")
-        path = unquote(rest.removeprefix("localhost"))
+        scheme, found, _ = uri.partition("://")
+        path = _path_of(uri)
         if scheme != "file" or not found or not path.startswith("/") or "\0" in path:
             faults.append(f"{uri!r}: write file:///absolute/path")
         for name, value in options.items():
@@ -82,7 +88,6 @@ class LocalUnderStore:
                 faults.append(f"{name} = {value!r}: must be one of {', '.join(_OPTIONS[name])}")
         if faults:
             raise ConfigurationError(*faults)
-        return cls(path, durable=options.get("durability", "disk") == "disk")
 
     def close(self) -> None:
         """Let go of the root."""
@@ -348,3 +353,7 @@ def _folds(root: int, private: int) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(twin, os.fstat(private))
+
+
+def _path_of(uri: str) -> str:
+    return unquote(uri.partition("://")[2].removeprefix("localhost"))

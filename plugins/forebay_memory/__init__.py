@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 from forebay.stores.metadata import MetadataStoreFactory
 from forebay.stores.pages import PageStoreFactory
 from forebay.stores.under import UnderStoreFactory
@@ -15,7 +18,7 @@ def under_store_factory(scheme: str) -> UnderStoreFactory | None:
         return None
     from forebay_memory.under import MemoryUnderStore
 
-    return MemoryUnderStore.from_uri
+    return Checked(MemoryUnderStore.from_uri, MemoryUnderStore.check)
 
 
 @hookimpl(trylast=True)
@@ -25,7 +28,7 @@ def page_store_factory(kind: str) -> PageStoreFactory | None:
         return None
     from forebay_memory.pages import MemoryPageStore
 
-    return MemoryPageStore.from_options
+    return Checked(MemoryPageStore.from_options, MemoryPageStore.check)
 
 
 @hookimpl(trylast=True)
@@ -35,4 +38,11 @@ def metadata_store_factory(kind: str) -> MetadataStoreFactory | None:
         return None
     from forebay_memory.metadata import MemoryMetadataStore
 
-    return MemoryMetadataStore.from_options
+    return Checked(MemoryMetadataStore.from_options, MemoryMetadataStore.check)
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name ``memory``, which is all that it makes of each."""
+    made = ("under_store_factory", "page_store_factory", "metadata_store_factory")
+    return ("memory",) if hook in made else ()

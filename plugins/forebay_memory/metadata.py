@@ -93,6 +93,12 @@ class MemoryMetadataStore:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> MemoryMetadataStore:
         """Open an empty store; it has no options, and a `path` is of no use to it."""
+        cls.check(options)
+        return cls()
+
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault."""
         faults = [
             f"metadata: unknown option {name!r}; kind 'memory' has none"
             for name in options
@@ -100,7 +106,6 @@ class MemoryMetadataStore:
         ]
         if faults:
             raise ConfigurationError(*faults)
-        return cls()
 
     def read(self, fn: Callable[[Snapshot], T], /) -> T:
         """Run `fn` on one snapshot and return its answer."""

@@ -78,6 +78,12 @@ class MemoryPageStore:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> MemoryPageStore:
         """Open an empty store; it has no options beyond the tier's own."""
+        cls.check(options)
+        return cls()
+
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault."""
         faults = [
             f"cache.tiers: unknown option {name!r}; kind 'memory' has none"
             for name in options
@@ -85,7 +91,6 @@ class MemoryPageStore:
         ]
         if faults:
             raise ConfigurationError(*faults)
-        return cls()
 
     def writer(self, page: PageId, /, size: int | None) -> MemoryPageWriter:
         """Begin a page of `size` bytes (None: not known)."""

@@ -82,6 +82,12 @@ class MemoryUnderStore:
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, Any]) -> MemoryUnderStore:
         """Open an empty store for ``memory://``. Raises ConfigurationError."""
+        cls.check(uri, options)
+        return cls()
+
+    @staticmethod
+    def check(uri: str, options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault."""
         faults = []
         if not uri.startswith("memory://"):
             faults.append(f"{uri!r}: write memory://")
@@ -91,7 +97,6 @@ class MemoryUnderStore:
                 faults.append(f"{name!r} is no option of a memory:// store; nearest: {near[0]!r}")
         if faults:
             raise ConfigurationError(*faults)
-        return cls()
 
     def close(self) -> None:
         """Forget everything."""

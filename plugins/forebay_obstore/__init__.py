@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 
 if TYPE_CHECKING:
     from forebay.stores.under import UnderStoreFactory
@@ -17,6 +19,14 @@ def under_store_factory(scheme: str) -> UnderStoreFactory | None:
 
     if scheme not in PROVIDERS:
         return None
-    from forebay_obstore.opening import open_store
+    from forebay_obstore.opening import check, open_store
 
-    return open_store
+    return Checked(open_store, check)
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name the schemes of all providers."""
+    from forebay_obstore.uri import PROVIDERS
+
+    return PROVIDERS if hook == "under_store_factory" else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,25 @@ def open_store(uri: str, options: Mapping[str, Any]) -> ObstoreUnderStore:
         raise
 
 
-def _missing(uri: str, package: str, error: ImportError) -> ConfigurationError:
+def check(uri: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError with what keeps the store from being opened; asks nothing of it."""
+    place = parse(uri)
+    faults: list[str] = []
+    try:
+        table.check(place, options)
+    except ConfigurationError as error:
+        faults += error.faults
+    package = "urllib3" if place.provider == S3 else "obstore"
+    if importlib.util.find_spec(package) is None:
+        faults.append(str(_missing(uri, package)))
+    if not faults:
+        # Both read files of this machine, and connect to nothing.
+        _ = _tls(options) if place.provider == S3 else _library_store(uri, place, options)
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+def _missing(uri: str, package: str) -> ConfigurationError:
     extra = {S3: "s3", GCS: "gcs", AZURE: "azure"}[PROVIDERS[uri.partition("://")[0]]]
     told = f"the package {package} is not installed; pip install 'forebay[{extra}]'"
     return ConfigurationError(f"{uri}: {told}")
@@ -67,18 +86,13 @@ def _s3(
     try:
         from forebay_obstore.wire import Wire, provider_of
     except ImportError as error:
-        raise _missing(uri, "urllib3", error) from error
+        raise _missing(uri, "urllib3") from error
     from forebay_obstore.s3 import S3Requests
     from forebay_obstore.under import S3UnderStore
 
     address = table.s3_address(place, options)
     patience = table.patience_of(options)
-    tls = ssl.create_default_context()
-    if "ca_file" in options:
-        try:
-            tls.load_verify_locations(options["ca_file"])
-        except (OSError, ssl.SSLError) as error:
-            raise _no_authority(options, error) from error
+    tls = _tls(options)
     wire = Wire(address.base, address.region, provider_of(options), patience, tls)
     carrier = S3Requests(place.bucket, wire, pool, counts=address.is_aws)
 
@@ -89,17 +103,35 @@ def _s3(
     return S3UnderStore(place, carrier, close, strong_etag=True)
 
 
+def _tls(options: Mapping[str, Any]) -> ssl.SSLContext:
+    tls = ssl.create_default_context()
+    if "ca_file" in options:
+        try:
+            tls.load_verify_locations(options["ca_file"])
+        except (OSError, ssl.SSLError) as error:
+            raise _no_authority(options, error) from error
+    return tls
+
+
 def _other(
     uri: str, place: Place, options: Mapping[str, Any], pool: ThreadPoolExecutor
 ) -> ObstoreUnderStore:
+    store = _library_store(uri, place, options)
+    from forebay_obstore.library import Library
+    from forebay_obstore.under import ObstoreUnderStore
+
+    carrier = Library(place.provider, store, pool)
+    close = partial(pool.shutdown, wait=False, cancel_futures=True)
+    return ObstoreUnderStore(place, carrier, close, strong_etag=False)
+
+
+def _library_store(uri: str, place: Place, options: Mapping[str, Any]) -> Any:
+    """Make the library's store of a place; it asks nothing."""
     try:
         import obstore.store as library
     except ImportError as error:
-        raise _missing(uri, "obstore", error) from error
+        raise _missing(uri, "obstore") from error
     from obstore.exceptions import BaseError
-
-    from forebay_obstore.library import Library
-    from forebay_obstore.under import ObstoreUnderStore
 
     names = _GCS if place.provider == GCS else _AZURE
     chosen: dict[str, Any] = {
@@ -118,12 +150,9 @@ def _other(
     kind = library.GCSStore if place.provider == GCS else library.AzureStore
     chosen |= {"client_options": client, "retry_config": _retries(patience)}
     try:
-        store = kind(place.bucket, **chosen)
+        return kind(place.bucket, **chosen)
     except BaseError as error:
         raise ConfigurationError(f"{uri}: {str(error).partition(chr(10))[0]}") from error
-    carrier = Library(place.provider, store, pool)
-    close = partial(pool.shutdown, wait=False, cancel_futures=True)
-    return ObstoreUnderStore(place, carrier, close, strong_etag=False)
 
 
 def _nobody() -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 from forebay.stores.metadata import MetadataStoreFactory
 
 
@@ -13,4 +16,10 @@ def metadata_store_factory(kind: str) -> MetadataStoreFactory | None:
         return None
     from forebay_sqlite.metadata import SqliteMetadataStore
 
-    return SqliteMetadataStore.from_options
+    return Checked(SqliteMetadataStore.from_options, SqliteMetadataStore.check)
+
+
+@hookimpl(trylast=True)
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name ``sqlite``."""
+    return ("sqlite",) if hook == "metadata_store_factory" else ()

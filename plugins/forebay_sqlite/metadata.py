@@ -93,6 +93,12 @@ class SqliteMetadataStore:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> SqliteMetadataStore:
         """Open the store that ``[metadata]`` describes: `path`, `busy_timeout` in seconds."""
+        cls.check(options)
+        return cls(Path(options["path"]), busy_timeout=options.get("busy_timeout", 30.0))
+
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError with every fault; makes no file."""
         faults = []
         for name in options:
             if name not in OPTIONS:
@@ -105,7 +111,6 @@ class SqliteMetadataStore:
             faults.append("metadata: `busy_timeout` must be a number of seconds, 0 or more")
         if faults:
             raise ConfigurationError(*faults)
-        return cls(Path(path), busy_timeout=timeout)
 
     def close(self) -> None:
         """Wait for running calls and let go; the last process to do so empties the log."""

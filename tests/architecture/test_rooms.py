@@ -23,6 +23,7 @@ ROOMS = {
         "settings",
         "units",
         "plugins",
+        "making",
     },
     "catalog": {"catalog"},
     "cache": {"cache"},

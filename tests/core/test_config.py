@@ -157,6 +157,7 @@ def test_every_fault_is_listed(faults, monkeypatch):
         "auth.keys.A.user: must be given",
         "cache.page_size: '1 parsec' is not a size; write one like 4096, 2KB, 1 MiB or 10 GiB",
         "cache.tiers[0].capacity: must be given",
+        "cache.tiers[0].path: must be given for a disk tier",
         "mounts./raw.write_typ: unknown key; did you mean write_type?",
         "mounts./raw.metadata_sync: 'often' is not a time; "
         "write one like 500ms, 30sec, 10min or 7day, or never, or always",

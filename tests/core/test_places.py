@@ -90,6 +90,26 @@ def test_another_scheme_stays_as_it_is(tmp_path):
     assert mount_uri("s3://lake/raw", tmp_path) == "s3://lake/raw"
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("s3:/lake/raw", r"did you mean s3://lake/raw\? A directory is \./s3:/lake/raw"),
+        ("file:/srv/lake", r"did you mean file:///srv/lake\?"),
+        ("my_store://x", "'my_store' is no name of a scheme"),
+        ("://x", "'' is no name of a scheme"),
+        ("s3://[x", r"'s3://\[x' is no URI"),
+    ],
+)
+def test_what_is_nearly_a_uri_is_no_directory(given, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        mount_uri(given, tmp_path)
+
+
+def test_a_directory_with_colons_is_one_all_the_same(tmp_path):
+    for given in ("./s3:/lake", "a:b", "12:30", "x/s3:/y", "x/my_store://y"):
+        assert mount_uri(given, tmp_path) == (tmp_path / given).as_uri()
+
+
 def test_the_state_hangs_on_the_root(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     one, other = default_state("file:///a"), default_state("file:///b")

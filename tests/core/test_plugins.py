@@ -63,14 +63,16 @@ def test_first_party_plugins_are_found_like_any_other():
     rows = {row.name: row for row in Plugins().listing()}
     assert {"credentials", "eviction", "local", "memory", "policy", "sqlite"} <= set(rows)
     assert rows["sqlite"].distribution == "forebay"
-    assert rows["sqlite"].hooks == ("metadata_store_factory",)
+    assert rows["sqlite"].hooks == ("factory_kinds", "metadata_store_factory")
 
 
-@pytest.mark.parametrize(
-    ("hook", "asked"), [(hook, one) for hook, (_, _, known) in FACTORIES.items() for one in known]
-)
-def test_what_is_called_built_in_is_answered(hook, asked):
-    assert callable(Plugins().ask(hook, **{FACTORIES[hook][0]: asked}))
+@pytest.mark.parametrize("hook", FACTORIES)
+def test_factory_kinds_names_what_is_answered(hook):
+    plugins = Plugins()
+    kinds = {kind for given in plugins.hooks.factory_kinds(hook=hook) for kind in given}
+    assert kinds
+    for kind in kinds:
+        assert callable(plugins.ask(hook, **{FACTORIES[hook][0]: kind}))
 
 
 def test_under_store_factory_opens_what_the_uri_names(tmp_path):
@@ -155,8 +157,27 @@ def test_a_question_without_an_answer_names_the_nearest():
         Plugins().ask("metadata_store_factory", kind="sqlit")
     assert str(caught.value) == (
         "no plugin makes a metadata store for kind 'sqlit'; did you mean sqlite? "
-        "(built in: sqlite, memory; installed: see `forebay plugins`)"
+        "(there are memory, sqlite)"
     )
+
+
+def test_a_question_without_an_answer_lists_what_installed_plugins_make():
+    class Clock:
+        @hookimpl
+        def eviction_policy_factory(self, kind):
+            return dict if kind == "clock" else None
+
+        @hookimpl
+        def factory_kinds(self):
+            return ["clock"]
+
+    plugins = Plugins(extra=[Clock(), Rain()])
+    with pytest.raises(ConfigurationError, match=r"did you mean clock\? \(there are arc, clock, "):
+        plugins.ask("eviction_policy_factory", kind="clok")
+    with pytest.raises(ConfigurationError, match=r"\(there .* s3, .*; Rain does not say which it"):
+        plugins.ask("under_store_factory", scheme="rian")
+    with pytest.raises(ConfigurationError, match=r"did you mean clock\? \(there is clock\)"):
+        plugins.ask("eviction_policy_factory", plugin="Clock", kind="clok")
 
 
 def test_two_answers_are_not_chosen_between_by_accident():

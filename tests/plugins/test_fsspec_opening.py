@@ -11,7 +11,7 @@ import forebay_fsspec
 from forebay.errors import ConfigurationError, PermissionDenied
 from forebay.testing.under_kit import names, put, read
 from forebay_fsspec import opening
-from forebay_fsspec.opening import answers, open_store
+from forebay_fsspec.opening import answers, check, open_store
 from forebay_fsspec.protocols import BY_NAME, ROWS, UNKNOWN
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
@@ -90,6 +90,21 @@ def test_what_cannot_be_is_said_before_connecting(uri, options, said):
     with pytest.raises(ConfigurationError) as raised:
         open_store(uri, options)
     assert said in str(raised.value)
+    with pytest.raises(ConfigurationError) as checked:
+        check(uri, options)
+    assert checked.value.faults == raised.value.faults
+
+
+def test_the_store_of_an_archive_is_checked_too():
+    with pytest.raises(ConfigurationError, match="'pasword' is no option of sftp://"):
+        check("zip://sftp://host/a.zip", {"target_options": {"pasword": "x"}})
+
+
+def test_a_missing_package_hides_no_other_fault(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError) as raised:
+        check("smb://host/share", {"timeout": 0})
+    assert [one.partition(" ")[0] for one in raised.value.faults] == ["smb://", "timeout"]
 
 
 def test_all_faults_are_said_at_once():

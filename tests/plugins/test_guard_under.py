@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 import forebay_guard
-from forebay.errors import NotFound, NotSupported, Unavailable
+from forebay.errors import ConfigurationError, NotFound, NotSupported, Unavailable
 from forebay.events import BreakerClosed, BreakerOpened
 from forebay.plugins import Plugins
+from forebay.stores.checked import Checked
 from forebay.streams import BytesReader
 from forebay.testing.faults import Around, FailNth
 from forebay.testing.under import UnderStoreTests
@@ -16,7 +17,7 @@ from forebay.types import Attributes
 from forebay_guard import under as guard_module
 from forebay_guard.breaker import LeftAlone
 from forebay_guard.options import GuardOptions
-from forebay_guard.under import GuardedStore, guarded
+from forebay_guard.under import GuardedStore, check, guarded
 from forebay_memory.under import MemoryUnderStore
 
 
@@ -285,6 +286,19 @@ def test_the_guard_takes_its_options_from_those_of_the_mount():
     store = guarded(factory, "far://", {"retries": 7, "durability": "disk"})
     assert seen == {"durability": "disk"}
     assert store._retries == 7
+
+
+def test_the_guard_adds_its_own_faults_to_those_of_the_store():
+    def refuse(uri, options):
+        assert options == {"colour": "red"}
+        raise ConfigurationError("no such colour")
+
+    factory = Checked(lambda uri, options: MemoryUnderStore(), refuse)
+    for one, faults in ((factory, ["no such colour"]), (factory.make, [])):
+        with pytest.raises(ConfigurationError) as caught:
+            check(one, "far://", {"retries": "x", "colour": "red"})
+        told = ["options.retries: 'x' is not a number", *faults]
+        assert list(caught.value.faults) == told
 
 
 def test_under_store_factory_is_guarded_unless_it_is_of_this_machine():

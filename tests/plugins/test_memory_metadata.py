@@ -1,6 +1,7 @@
 import pytest
 
 from forebay.errors import ConfigurationError, NotSupported, StorageError
+from forebay.stores.checked import Checked
 from forebay.testing.metadata import END, MetadataStoreTests, put, rows
 from forebay_memory import metadata_store_factory
 from forebay_memory.metadata import MemoryMetadataStore
@@ -15,7 +16,9 @@ class TestMemoryMetadataStore(MetadataStoreTests):
 
 
 def test_the_hook_answers_for_its_kind_only():
-    assert metadata_store_factory(kind="memory") == MemoryMetadataStore.from_options
+    assert metadata_store_factory(kind="memory") == Checked(
+        MemoryMetadataStore.from_options, MemoryMetadataStore.check
+    )
     assert metadata_store_factory(kind="sqlite") is None
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from forebay.errors import ConfigurationError, StorageError
+from forebay.stores.checked import Checked
 from forebay.testing.pages import PageStoreTests, put
 from forebay.types import PageId
 from forebay_memory import page_store_factory
@@ -16,7 +17,9 @@ class TestMemoryPageStore(PageStoreTests):
 
 
 def test_the_hook_answers_for_its_kind_only():
-    assert page_store_factory(kind="memory") == MemoryPageStore.from_options
+    assert page_store_factory(kind="memory") == Checked(
+        MemoryPageStore.from_options, MemoryPageStore.check
+    )
     assert page_store_factory(kind="disk") is None
 
 

@@ -15,9 +15,10 @@ from obstore.store import MemoryStore
 import forebay_obstore
 from forebay import errors
 from forebay.errors import ConfigurationError, InvalidKey
+from forebay.stores.checked import Checked
 from forebay.types import Attributes
 from forebay_obstore import attributes, carrier, faults, keys, library, library_faults, s3
-from forebay_obstore.opening import open_store
+from forebay_obstore.opening import check, open_store
 from forebay_obstore.options import OPTIONS, Patience, S3Address, patience_of, s3_address
 from forebay_obstore.uri import AZURE, GCS, PROVIDERS, S3, Place, parse
 
@@ -30,7 +31,7 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=
 
 @pytest.mark.parametrize("scheme", PROVIDERS)
 def test_under_store_factory_answers_for_object_stores(scheme):
-    assert forebay_obstore.under_store_factory(scheme) is open_store
+    assert forebay_obstore.under_store_factory(scheme) == Checked(open_store, check)
 
 
 @pytest.mark.parametrize("scheme", ["file", "memory", "sftp", "S3", ""])
@@ -126,7 +127,8 @@ def test_secrets_are_not_repeated_in_faults(uri):
     assert not {"hush", "17", "4711"} & set(str(caught.value).replace("[", " ").split())
 
 
-def test_options_that_contradict_are_refused():
+@pytest.mark.parametrize("open_or_check", [open_store, check])
+def test_options_that_contradict_are_refused(open_or_check):
     for options in (
         {"anonymous": True, "profile": "p"},
         {"endpoint_url": "http://x", "allow_http": False},
@@ -134,9 +136,11 @@ def test_options_that_contradict_are_refused():
         {"ca_file": "/no/such/file"},
     ):
         with pytest.raises(ConfigurationError):
-            open_store("s3://lake", options)
+            open_or_check("s3://lake", options)
+    with pytest.raises(ConfigurationError, match="ca_file"):
+        open_or_check("gs://lake", {"ca_file": "/no/such/file"})
     with pytest.raises(ConfigurationError, match="account_name"):
-        open_store("abfs://c@acc.blob.core.windows.net", {"account_name": "other"})
+        open_or_check("abfs://c@acc.blob.core.windows.net", {"account_name": "other"})
 
 
 def test_patience_is_what_the_options_say():

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from forebay.errors import ConfigurationError, NoSpace, StorageError
+from forebay.stores.checked import Checked
 from forebay.testing.metadata import END, MetadataStoreTests, put, rows, together
 from forebay_sqlite import metadata, metadata_store_factory
 from forebay_sqlite.metadata import SqliteMetadataStore
@@ -120,7 +121,9 @@ def statements(store):
 
 
 def test_the_hook_answers_for_its_kind_only():
-    assert metadata_store_factory(kind="sqlite") == SqliteMetadataStore.from_options
+    assert metadata_store_factory(kind="sqlite") == Checked(
+        SqliteMetadataStore.from_options, SqliteMetadataStore.check
+    )
     assert metadata_store_factory(kind="memory") is None
 
 

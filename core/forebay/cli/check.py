@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import click
 import msgspec
@@ -11,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forebay.cli.choices import Refusal, chooses_config, chosen, plainly
+from forebay.cli.choices import Refusal, chooses_config, described, plainly
 from forebay.config import Config, MountConfig
-from forebay.errors import ConfigurationError
+from forebay.errors import ConfigurationError, PluginError
+from forebay.making import faults_of
 from forebay.plugins import Plugins
 from forebay.settings import hide_password
 from forebay.units import show_size, show_time
@@ -35,8 +38,7 @@ def check(as_json: bool, **choices: Any) -> None:
     Exit status 0 when it can be served, 2 when it cannot.
     """
     try:
-        config = chosen(**choices)
-        ask_all(config)
+        config = examined(**choices)
     except ConfigurationError as error:
         if as_json:
             click.echo(msgspec.json.encode({"ok": False, "faults": error.faults}))
@@ -49,36 +51,25 @@ def check(as_json: bool, **choices: Any) -> None:
         draw(config, Console(highlight=False))
 
 
-def ask_all(config: Config) -> None:
-    """Ask the plugins for every factory that `config` needs, opening nothing.
+def examined(**choices: Any) -> Config:
+    """Give the configuration that the command line describes, checked as far as it can be.
 
-    Raises ConfigurationError with a line for each that is missing.
+    Nothing is opened. Raises ConfigurationError with every fault.
     """
-    with plainly():
-        plugins = Plugins(blocked=config.plugins_blocked)
-    wanted: list[tuple[str, str, str | None, dict[str, str]]] = [
-        (
-            "metadata",
-            "metadata_store_factory",
-            config.metadata.plugin,
-            {"kind": config.metadata.kind},
-        )
-    ]
-    for number, tier in enumerate(config.cache.tiers):
-        where = f"cache.tiers[{number}]"
-        wanted.append((where, "page_store_factory", tier.plugin, {"kind": tier.kind}))
-        wanted.append((where, "eviction_policy_factory", None, {"kind": tier.eviction}))
-    for path, mount in config.mounts.items():
-        scheme = urlsplit(mount.under).scheme
-        wanted.append((f"mounts.{path}", "under_store_factory", mount.plugin, {"scheme": scheme}))
-    faults: list[str] = []
-    for where, hook, plugin, arguments in wanted:
-        try:
-            plugins.ask(hook, plugin=plugin, **arguments)
-        except ConfigurationError as error:
-            faults.extend(f"{where}: {fault}" for fault in error.faults)
+    config, faults = described(**choices)
+    faults += missing(config, faults)
     if faults:
         raise ConfigurationError(*faults)
+    return config
+
+
+def missing(config: Config, known: Sequence[str] = ()) -> list[str]:
+    """Give every fault that the plugins find, beside those that are `known`."""
+    try:
+        plugins = Plugins(blocked=config.plugins_blocked)
+    except PluginError as error:
+        return [str(error)]
+    return faults_of(config, plugins, known)
 
 
 def endpoint_of(config: Config) -> str:
@@ -93,6 +84,11 @@ def place_of(mount: MountConfig) -> str:
     if mount.under.startswith("file://"):
         return unquote(mount.under.removeprefix("file://"))
     return hide_password(mount.under)
+
+
+def _is_there(mount: MountConfig) -> bool:
+    """Tell whether a directory is there; of other stores nothing is asked."""
+    return not mount.under.startswith("file://") or os.path.isdir(place_of(mount))
 
 
 def outline(config: Config) -> dict[str, Any]:
@@ -128,7 +124,7 @@ def draw(config: Config, console: Console) -> None:
         sync = mount.metadata_sync
         mounts.add_row(
             escape(mount.path),
-            escape(place_of(mount)),
+            escape(place_of(mount) + ("" if _is_there(mount) else "  (serve makes it)")),
             "refused" if mount.read_only else mount.write_type,
             "refused" if mount.read_only else mount.delete_type,
             "never" if sync is None else show_time(sync) if sync else "each time",

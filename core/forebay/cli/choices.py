@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from forebay.config import Config, load
+from forebay.config import Config, read
 from forebay.errors import ConfigurationError, ForebayError, PluginError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,16 +63,33 @@ def chosen(
     properties: tuple[str, ...],
 ) -> Config:
     """Load the configuration that the command line describes. Raises ConfigurationError."""
+    config, faults = described(storage, path, listen, workers, properties)
+    if faults:
+        raise ConfigurationError(*faults)
+    return config
+
+
+def described(
+    storage: str | None,
+    path: str | None,
+    listen: str | None,
+    workers: int | None,
+    properties: tuple[str, ...],
+) -> tuple[Config, list[str]]:
+    """Give what could be read of the configuration that the command line describes, and its faults.
+
+    Raises ConfigurationError where there is nothing to read.
+    """
     if storage is None and path is None:
         raise ConfigurationError(
             "nothing to serve: name a directory or URI (`forebay serve ./data`), "
             "or a configuration (`forebay serve --config forebay.toml`)"
         )
     pairs = [one.partition("=") for one in properties]
-    if odd := [name for name, equals, _ in pairs if not equals]:
-        raise ConfigurationError(*(f"--property {name}: write it as KEY=VALUE" for name in odd))
-    given = {name.strip(): value.strip() for name, _, value in pairs}
-    return load(path, storage=storage, listen=listen, workers=workers, properties=given)
+    odd = [f"--property {name}: write it as KEY=VALUE" for name, equals, _ in pairs if not equals]
+    given = {name.strip(): value.strip() for name, equals, value in pairs if equals}
+    config, faults = read(path, storage=storage, listen=listen, workers=workers, properties=given)
+    return config, odd + faults
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forebay.cli.check import ask_all, place_of
+from forebay.cli.check import examined, place_of
 from forebay.cli.choices import chooses_config, chosen, plainly
 from forebay.config import Config
 
@@ -36,8 +36,7 @@ def serve(**choices: Any) -> None:
     """
     log_to_stderr()
     with plainly():
-        config = chosen(**choices)
-        ask_all(config)
+        config = examined(**choices)
         # Imported late: --help and check need no web server.
         from forebay.server.workers import serve as run
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,6 +31,7 @@ from forebay.config import Config, MountConfig, read_mount
 from forebay.errors import ConfigurationError, StorageError
 from forebay.events import Event
 from forebay.lanes import SlowStore
+from forebay.making import under_store
 from forebay.objects import breakers
 from forebay.objects.mounts import Mount, Mounts, split_path
 from forebay.objects.opening import Opener, UnreachableStore, first_tries, told
@@ -309,11 +309,7 @@ class MountTable:
 
     def open(self, config: MountConfig) -> UnderStore:
         """Open an under store. Raises ConfigurationError, and Unavailable when it is down."""
-        scheme = urlsplit(config.under).scheme
-        factory = self._plugins.ask("under_store_factory", plugin=config.plugin, scheme=scheme)
-        store: UnderStore = factory(
-            config.under, {"durability": self._config.durability, **config.options}
-        )
+        store: UnderStore = under_store(self._config, config).make(self._plugins)
         on_event = getattr(store, "on_event", None)
         if on_event is not None:
             on_event(self._track)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from forebay.cache.cache import Cache
 from forebay.cache.notes import Listener, Messenger
@@ -16,6 +15,7 @@ from forebay.cache.room import FileRoom, RoomCounter
 from forebay.cache.tier import Tier, log_health
 from forebay.config import Config, TierConfig
 from forebay.events import PageCorrupt, TierFailed, TierRecovered
+from forebay.making import eviction_policy, page_store
 from forebay.objects.housekeeping import evictable
 from forebay.objects.residency import place_of
 from forebay.objects.shared import Shared
@@ -105,16 +105,8 @@ class Tiers:
             self._messenger.stop()
 
     def _tier(self, number: int, settings: TierConfig, private: list[str]) -> Tier:
-        factory = self._plugins.ask(
-            "page_store_factory", plugin=settings.plugin, kind=settings.kind
-        )
-        policy = self._plugins.ask("eviction_policy_factory", kind=settings.eviction)
-        options: dict[str, Any] = dict(settings.options)
-        if settings.path:
-            options["path"] = settings.path
-        if settings.kind == "disk":
-            options.setdefault("verify", self._config.cache.verify)
-        store = factory(options)
+        policy = eviction_policy(settings).factory(self._plugins)
+        store = page_store(self._config, settings).make(self._plugins)
         room = RoomCounter()
         if store.shared_between_processes:
             place = settings.path or os.path.join(self._config.state, "room", settings.name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forebay.hookspecs import hookimpl
+from forebay.stores.checked import Checked
 from forebay.types import WriteType
 from forebay_example.eviction import ClockPolicy
-from forebay_example.under import SqliteUnderStore
+from forebay_example.under import SqliteUnderStore, check_options
 
 if TYPE_CHECKING:
     from forebay.config import MountConfig
@@ -21,13 +23,19 @@ LARGE = 8 << 20
 @hookimpl
 def under_store_factory(scheme: str) -> UnderStoreFactory | None:
     """Answer for ``sqlite``."""
-    return SqliteUnderStore.from_uri if scheme == "sqlite" else None
+    return Checked(SqliteUnderStore.from_uri, check_options) if scheme == "sqlite" else None
 
 
 @hookimpl
 def eviction_policy_factory(kind: str) -> EvictionPolicyFactory | None:
     """Answer for ``clock``."""
     return ClockPolicy.from_options if kind == "clock" else None
+
+
+@hookimpl
+def factory_kinds(hook: str) -> Iterable[str]:
+    """Name them, for who mistypes one."""
+    return {"under_store_factory": ["sqlite"], "eviction_policy_factory": ["clock"]}.get(hook, ())
 
 
 @hookimpl

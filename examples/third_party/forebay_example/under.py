@@ -57,6 +57,16 @@ class SqliteReader(ChunksReader):
         raise NotSupported("an object in a database has no file of its own")
 
 
+def check_options(uri: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError with every fault; makes no file."""
+    parts = urlsplit(uri)
+    faults = [f"{name!r} is no option of sqlite" for name in options if name != "durability"]
+    if parts.netloc or len(parts.path) < 2:
+        faults.append(f"{uri!r}: write sqlite:///path/of/objects.db")
+    if faults:
+        raise ConfigurationError(*faults)
+
+
 class SqliteUnderStore:
     """A table of objects and a table of their blocks; a put is one transaction."""
 
@@ -79,13 +89,8 @@ class SqliteUnderStore:
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, Any]) -> SqliteUnderStore:
         """Open or make the file. Raises ConfigurationError, Unavailable."""
-        parts = urlsplit(uri)
-        faults = [f"{name!r} is no option of sqlite" for name in options if name != "durability"]
-        if parts.netloc or len(parts.path) < 2:
-            faults.append(f"{uri!r}: write sqlite:///path/of/objects.db")
-        if faults:
-            raise ConfigurationError(*faults)
-        return cls(unquote(parts.path), options.get("durability", "disk"))
+        check_options(uri, options)
+        return cls(unquote(urlsplit(uri).path), options.get("durability", "disk"))
 
     def close(self) -> None:
         """Close the one connection that is not of a call."""

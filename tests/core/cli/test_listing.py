@@ -20,5 +20,5 @@ def test_plugins_are_listed_as_json():
         "name": "sqlite",
         "distribution": "forebay",
         "version": forebay.__version__,
-        "hooks": ["metadata_store_factory"],
+        "hooks": ["factory_kinds", "metadata_store_factory"],
     }
