@@ -19,7 +19,7 @@ from functools import partial
 import msgspec
 
 from forebay.catalog import catalog, keys
-from forebay.catalog.records import Bucket, Load, LoadFailure, Record, decode, encode
+from forebay.catalog.records import Load, LoadFailure, decode, encode
 from forebay.errors import (
     ForebayError,
     NoSuchKey,
@@ -30,14 +30,15 @@ from forebay.errors import (
 )
 from forebay.events import LoadEnded
 from forebay.objects.buckets import Buckets
-from forebay.objects.listing import ListedObject, Listings
+from forebay.objects.listing import Listings
+from forebay.objects.load_paths import LISTED, LoadPaths
 from forebay.objects.loads import CANCELLED, DONE, PAUSED, RUNNING, purge
+from forebay.objects.missing import Brought, Missing
 from forebay.objects.read import Reads
-from forebay.objects.scope import find_bucket, parse_object, parse_scope, path_of
+from forebay.objects.scope import find_bucket, parse_object
 from forebay.objects.shared import Shared, log, now_ms
 from forebay.stores.metadata import Snapshot, Transaction
 from forebay.streams import BLOCK
-from forebay.types import ByteRange, PageId, PersistState
 
 AT_ONCE = 2
 """Jobs that one process works on at once; they share ``cache.load_workers``."""
@@ -47,8 +48,6 @@ STREAK = 100
 """Failures in a row after which a job stops: its store is down, not some objects."""
 RETRY_AFTER = 2.0
 """Seconds before what failed is tried a second time."""
-LISTED = 1000
-"""Keys that are listed at once."""
 NOTHING = "nothing is there"
 """Why a job that is done brought no object."""
 _LONGEST_WAIT = 30.0
@@ -70,21 +69,12 @@ class _StoreDown(Exception):
 
 
 @dataclass(slots=True)
-class _Brought:
-    """What came of one object: bytes that were fetched, that were there, that did not stay."""
-
-    fetched: int = 0
-    present: int = 0
-    unkept: int = 0
-
-
-@dataclass(slots=True)
 class _Task:
     """One object in the window: up to `cursor` all is settled when it is."""
 
     cursor: str
     path: str
-    done: Future[_Brought]
+    done: Future[Brought]
 
 
 @dataclass(slots=True)
@@ -130,7 +120,7 @@ class Loading:
     def __init__(self, shared: Shared, buckets: Buckets, listings: Listings, reads: Reads) -> None:
         self._shared = shared
         self._buckets = buckets
-        self._listings = listings
+        self._paths = LoadPaths(shared, buckets, listings)
         self._reads = reads
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -217,7 +207,7 @@ class Loading:
         try:
             while True:
                 try:
-                    self._pass(run, self._paths(run.load, run.cursor))
+                    self._pass(run, self._paths.of(run.load, run.cursor))
                     self._retry_failures(run)
                     self._end(run, DONE)
                     return
@@ -414,59 +404,11 @@ class Loading:
         run.reason = ""
         run.ahead = 0
 
-    # --- what is to be brought -------------------------------------------------------------
-
-    def _paths(self, load: Load, after: str) -> Iterator[tuple[str, str]]:
-        """Give cursor and path of everything that a job is about, behind the cursor `after`."""
-        if not load.path:
-            yield from self._list_of(load, int(after) + 1 if after else 0)
-            return
-        for one, bucket in self._objects(load, after):
-            path = path_of(bucket, one.key)
-            yield path, path
-
-    def _list_of(self, load: Load, place: int) -> Iterator[tuple[str, str]]:
-        while place < load.listed:
-            start, stop = (keys.load_list_row(load.id, n) for n in (place, place + LISTED))
-
-            def read(snapshot: Snapshot, start: bytes = start, stop: bytes = stop) -> list[str]:
-                return [value.decode() for _, value in snapshot.scan(start, stop)]
-
-            for path in self._shared.catalog.read(read):
-                yield str(place), path
-                place += 1
-
-    def _objects(self, load: Load, after: str) -> Iterator[tuple[ListedObject, str]]:
-        """List the objects below the path of a job, behind the path `after`."""
-        scope = parse_scope(load.path)
-        last = parse_scope(after) if after else None
-        for name in [scope.bucket] if scope.bucket else self._buckets.names():
-            if last is not None and name < last.bucket:
-                continue
-            bucket = find_bucket(self._buckets, name)
-            cursor = last.path if last is not None and name == last.bucket else ""
-            if scope.path != scope.folder and cursor < scope.path:
-                yield from ((one, name) for one in self._exactly(bucket, scope.path))
-            while True:
-                page = self._listings.objects(
-                    bucket, prefix=scope.folder, after=cursor, limit=LISTED, certain=True
-                )
-                for one in page.entries:
-                    if isinstance(one, ListedObject):
-                        yield one, name
-                if not page.truncated:
-                    break
-                cursor = page.next_after
-
-    def _exactly(self, bucket: Bucket, key: str) -> list[ListedObject]:
-        found = self._listings.objects(bucket, prefix=key, limit=1, certain=True).entries
-        return [one for one in found if isinstance(one, ListedObject) and one.key == key]
-
     def _count(self, run: _Run) -> None:
         """Count what there is to do, beside doing it, so that an end can be foretold."""
         total = size = 0
         try:
-            for one, _ in self._objects(run.load, ""):
+            for one, _ in self._paths.objects(run.load, ""):
                 if run.stop.is_set():
                     return
                 total, size = total + 1, size + one.size
@@ -476,13 +418,13 @@ class Loading:
 
     # --- one object --------------------------------------------------------------------------
 
-    def _bring(self, run: _Run, path: str) -> _Brought:
+    def _bring(self, run: _Run, path: str) -> Brought:
         """Bring what is missing of one object."""
         if run.stop.is_set():
             raise _Stopped
         name, key = parse_object(path)
         bucket = find_bucket(self._buckets, name)
-        want = _Wanted(self._shared)
+        want = Missing(self._shared)
         try:
             while True:
                 with closing(self._reads.get(bucket, key, want.select)) as opened:
@@ -507,59 +449,6 @@ class Loading:
                 workers = self._shared.config.cache.load_workers + AT_ONCE
                 self._pool = ThreadPoolExecutor(workers, "load")
             return self._pool
-
-
-class _Wanted:
-    """The missing pages of one object, run by run; all of one version, or from the start again."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self.object_id = ""
-        self._at = 0
-        self.settled = False
-        self.brought = _Brought()
-
-    def select(self, record: Record) -> ByteRange:
-        """Choose the next missing run of an object; an empty one when all of them were fetched."""
-        if record.object_id != self.object_id:
-            self.object_id, self._at = record.object_id, 0
-        refs = self._shared.catalog.read(lambda s: catalog.segments(s, record))
-        near = record.local or record.inline or record.state is not PersistState.PERSISTED
-        find = self._shared.cache.find
-        if not near and refs:
-            near = all(ref.segment and find(PageId(ref.segment)) for ref in refs if ref.length)
-        missing = None if near else self._missing(record)
-        if missing is not None:
-            return missing
-        fetched = self.brought.fetched
-        self.settled = True
-        self.brought.present = max(0, record.size - fetched)
-        if fetched and not near:
-            # Others may need the room more: what did not stay is told, and no failure.
-            self.brought.unkept = self._gone(record)
-        return ByteRange(0, 0)
-
-    def _gone(self, record: Record) -> int:
-        """Count the bytes of an object that are not there, of those that were fetched."""
-        self._at, gone = 0, 0
-        while (missing := self._missing(record)) is not None:
-            gone += missing.length
-        return min(gone, self.brought.fetched)
-
-    def _missing(self, record: Record) -> ByteRange | None:
-        page, find = self._shared.cache.page_size, self._shared.cache.find
-        pages = -(-record.size // page)
-
-        def there(index: int) -> bool:
-            return bool(find(PageId(record.object_id, page, index)))
-
-        first = next(itertools.filterfalse(there, range(self._at, pages)), None)
-        if first is None:
-            self._at = pages
-            return None
-        stop = next((i for i in range(first + 1, pages) if there(i)), pages)
-        self._at = stop
-        return ByteRange(first * page, min(stop * page, record.size))
 
 
 def _failed_once(load_id: int, after: str, limit: int, snapshot: Snapshot) -> list[str]:
