@@ -58,8 +58,12 @@ def open_store(uri: str, options: Mapping[str, Any]) -> ObstoreUnderStore:
 
 def check(uri: str, options: Mapping[str, Any]) -> None:
     """Raise ConfigurationError with what keeps the store from being opened; asks nothing of it."""
-    place = parse(uri)
     faults: list[str] = []
+    try:
+        place = parse(uri)
+    except ConfigurationError as error:
+        faults += error.faults
+        place = Place(PROVIDERS[uri.partition("://")[0].lower()], "")
     try:
         table.check(place, options)
     except ConfigurationError as error:

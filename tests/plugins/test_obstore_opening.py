@@ -114,6 +114,16 @@ def test_every_fault_of_the_options_is_told():
     assert "access_key_id is of no use without secret_access_key" in told
 
 
+def test_a_check_tells_of_the_uri_and_the_options_at_once():
+    for uri in ("s3:///raw", "S3://lake"):
+        with pytest.raises(ConfigurationError) as caught:
+            check(uri, {"timeout": 0})
+        assert [uri in caught.value.faults[0], *caught.value.faults[1:]] == [
+            True,
+            "timeout = 0: must be seconds, more than 0",
+        ]
+
+
 @pytest.mark.parametrize("timeout", [True, "60", float("nan"), float("inf"), -1])
 def test_time_is_a_number_of_seconds(timeout):
     with pytest.raises(ConfigurationError, match="seconds"):

@@ -86,7 +86,7 @@ def place_of(mount: MountConfig) -> str:
     return hide_password(mount.under)
 
 
-def _is_there(mount: MountConfig) -> bool:
+def is_there(mount: MountConfig) -> bool:
     """Tell whether a directory is there; of other stores nothing is asked."""
     return not mount.under.startswith("file://") or os.path.isdir(place_of(mount))
 
@@ -124,7 +124,7 @@ def draw(config: Config, console: Console) -> None:
         sync = mount.metadata_sync
         mounts.add_row(
             escape(mount.path),
-            escape(place_of(mount) + ("" if _is_there(mount) else "  (serve makes it)")),
+            escape(place_of(mount) + ("" if is_there(mount) else "  (serve makes it)")),
             "refused" if mount.read_only else mount.write_type,
             "refused" if mount.read_only else mount.delete_type,
             "never" if sync is None else show_time(sync) if sync else "each time",

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forebay.cli.check import examined, place_of
+from forebay.cli.check import examined, is_there, place_of
 from forebay.cli.choices import chooses_config, chosen, plainly
 from forebay.config import Config
+
+log = logging.getLogger("forebay")
 
 _EPILOG = """
 \b
@@ -37,6 +39,9 @@ def serve(**choices: Any) -> None:
     log_to_stderr()
     with plainly():
         config = examined(**choices)
+        for mount in config.mounts.values():
+            if not is_there(mount):
+                log.info("%s is not there and is made, for %s", place_of(mount), mount.path)
         # Imported late: --help and check need no web server.
         from forebay.server.workers import serve as run
 
@@ -52,7 +57,7 @@ def serve(**choices: Any) -> None:
 def log_to_stderr() -> None:
     """Send Forebay's own news and everybody's warnings to standard error."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("forebay").setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
 
 
 def greet(config: Config, console: Console, endpoint: str) -> None:

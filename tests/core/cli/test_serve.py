@@ -50,6 +50,15 @@ def test_a_refusal_is_a_sentence_and_status_2(arguments):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_that_is_made_is_told_of(tmp_path, monkeypatch, caplog, there):
+    monkeypatch.setattr("forebay.server.workers.serve", lambda *given, **options: 0)
+    caplog.set_level("INFO", "forebay")
+    place = tmp_path / ("" if there else "typo")
+    assert CliRunner().invoke(main, ["serve", str(place)]).exit_code == 0
+    assert ("is not there and is made, for /" in caplog.text) is not there
+
+
 def test_serve_serves_until_it_is_told_to_stop(tmp_path):
     (tmp_path / "lake" / "hello").mkdir(parents=True)
     command = [sys.executable, "-m", "forebay", "serve", "lake", "--listen", "127.0.0.1:0"]
