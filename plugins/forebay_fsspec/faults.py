@@ -85,6 +85,7 @@ _BY_STATUS: dict[int, Kind] = {
     408: Unavailable,
     410: NotFound,
     412: PreconditionFailed,
+    414: InvalidKey,
     429: Unavailable,
     501: NotSupported,
     507: NoSpace,
@@ -160,4 +161,4 @@ class Translated:
         # A foreign file system may raise anything; only what is an error at all is translated.
         if isinstance(error, Exception) and not isinstance(error, ForebayError):
             said = str(error) or type(error).__name__
-            raise kind_of(error)(f"{self._subject!r}: {said}") from error
+            raise kind_of(error)(f"{self._subject or '/'!r}: {said}") from error

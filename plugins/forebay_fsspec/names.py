@@ -89,6 +89,6 @@ def unescape(chain: Chain) -> str | None:
     text = "".join(name[len(_PREFIX) + 2 :] for name in chain)
     try:
         segment = unquote_to_bytes(text).decode()
-    except UnicodeDecodeError:
+    except UnicodeError:
         return None
     return segment if escape(segment, role_of(chain[-1]) or "") == chain else None

@@ -41,6 +41,8 @@ _ATTEMPTS: Final = 6
 _STALE: Final = 3 * 24 * 3600
 """Seconds after which what a dead writer left in the staging area is swept."""
 _FINAL = (PermissionDenied, Unavailable, NoSpace, InvalidKey)
+_NOT_THERE = (NotFound, InvalidKey)
+"""Answers to a look that say: nothing has that name, or nothing can have it."""
 
 
 class FsspecUnderStore:
@@ -166,10 +168,13 @@ class FsspecUnderStore:
     def delete(self, key: str, /) -> None:
         """Remove an object; a missing one is success."""
         self._writable(key)
-        plain, escaped = self._two_paths(key)
+        try:
+            plain, escaped = self._two_paths(key)
+        except InvalidKey:
+            return  # too long to be there
         removed = False
         # The plain one last: it hides the other.
-        with suppress(NotFound):
+        with suppress(*_NOT_THERE):
             self._files.remove(escaped)
             removed = True
         if plain is not None:
@@ -202,7 +207,12 @@ class FsspecUnderStore:
         return self._within(f"{folder}/{last}"), escaped
 
     def _paths(self, key: str) -> tuple[str, ...]:
-        plain, escaped = self._two_paths(key)
+        """Give the paths at which an object may be; none for a key that is too long."""
+        names.split(key)
+        try:
+            plain, escaped = self._two_paths(key)
+        except InvalidKey:
+            return ()
         if plain is None:
             return (escaped,)
         return (plain,) if self._row.flat else (plain, escaped)
@@ -229,7 +239,7 @@ class FsspecUnderStore:
     def _look(self, path: str) -> Entry | None:
         try:
             return self._files.info(path)
-        except NotFound:
+        except _NOT_THERE:
             return None
 
     def _look_at_all(self, paths: builtins.list[str]) -> builtins.list[Entry | None]:
@@ -238,7 +248,7 @@ class FsspecUnderStore:
 
     def _source(self, key: str, *, at_rest: bool) -> Source | None:
         for path in self._paths(key):
-            with suppress(NotFound):
+            with suppress(*_NOT_THERE):
                 if at_rest:
                     return self._clock.open_at_rest(path, self._files.open)
                 return self._files.open(path)
@@ -248,7 +258,10 @@ class FsspecUnderStore:
         """Tell of the object that a directory without anything in it is. Raises NotFound."""
         *above, last = names.split(key)
         if not last and above:
-            folder = self._folder(above)
+            try:
+                folder = self._folder(above)
+            except InvalidKey as error:
+                raise NotFound(f"{key!r}: it is too long to be there") from error
             entry = self._look(folder)
             if entry is not None and entry.is_directory:
                 walk = Walk(self._names, self._files.ls, self._folder, self._look_at_all)
@@ -320,7 +333,7 @@ class FsspecUnderStore:
                 self._make_room(target)
                 continue
             if target == plain and not self._row.flat:
-                with suppress(NotFound):  # an older one, from when a directory had the name
+                with suppress(*_NOT_THERE):  # an older one, from when a directory had the name
                     self._files.remove(escaped)
             self._clock.own(target, entry)
             return entry
@@ -344,11 +357,12 @@ class FsspecUnderStore:
                 self._files.mkdir(place)
 
     def _move_aside(self, path: str, folder: str, chain: Chain) -> None:
+        target = self._within("/".join([folder, *chain]))
         for n in range(1, len(chain)):
             with suppress(StorageError):
                 self._files.mkdir("/".join([folder, *chain[:n]]))
         with suppress(NotFound):  # another has moved it, or removed it
-            self._files.move(path, "/".join([folder, *chain]))
+            self._files.move(path, target)
 
     def _prune(self, places: builtins.list[str]) -> None:
         """Remove the directories that have become empty, from the inside out."""

@@ -136,8 +136,8 @@ class Walk:
     def _entries_of(self, path: str) -> list[Entry]:
         try:
             return self._ls(path)
-        except NotFound:
-            return []  # gone meanwhile, or never there
+        except (NotFound, InvalidKey):
+            return []  # gone meanwhile, never there, or too deep to be reached
 
     def _begin(self, base: str, path: str, partial: str, start_after: str) -> _Level:
         """List a level and find where in it the listing begins."""

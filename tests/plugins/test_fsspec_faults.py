@@ -64,6 +64,7 @@ class Answer(Exception):
         (requests.exceptions.ReadTimeout("x"), Unavailable),
         (requests.exceptions.ConnectionError("x"), Unavailable),
         (Answer(403), PermissionDenied),
+        (Answer(414), InvalidKey),
         (Answer(503), Unavailable),
         (RuntimeError("x"), StorageError),
     ],
@@ -76,6 +77,11 @@ def test_a_foreign_error_becomes_ours_with_its_cause(error, kind):
     assert type(raised.value) is kind
     assert raised.value.__cause__ is error
     assert "some/key" in str(raised.value)
+
+
+def test_an_error_of_the_root_names_it():
+    with pytest.raises(PermissionDenied, match=r"^'/': not you$"), Translated(""):
+        raise PermissionError("not you")
 
 
 def test_our_own_errors_and_those_that_are_no_errors_pass_through():
