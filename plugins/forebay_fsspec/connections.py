@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from forebay.errors import Unavailable
+from forebay.errors import ForebayError, Unavailable
 from forebay_fsspec.faults import kind_of
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Connections:
 
     With `most` None all threads share one; otherwise each use has one of at most `most` to
     itself, and waits up to `timeout` seconds for its turn. A connection that turns out to be
-    lost is closed, and the next use makes another.
+    lost is closed, and the next use makes another; so is one that waited and is not `usable`.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Connections:
         make: Callable[[], Any],
         *,
         close: Callable[[Any], object] = lambda fs: None,
+        usable: Callable[[Any], bool] = lambda fs: True,
         most: int | None = None,
         timeout: float = 60.0,
     ) -> None:
         self._make = make
         self._close = close
+        self._usable = usable
         self._timeout = timeout
         self._turns = None if most is None else threading.BoundedSemaphore(most)
         self._lock = threading.Lock()
@@ -58,10 +60,9 @@ class Connections:
         if not self._turns.acquire(timeout=self._timeout):
             raise Unavailable("all connections to the store are busy")
         try:
-            with self._lock:
-                fs = self._idle.pop() if self._idle else None
-                generation = self._generation
-            fs = fs if fs is not None else self._make()
+            fs, generation = self._taken()
+            if fs is None:
+                fs = self._made()
             lost = True
             try:
                 yield fs
@@ -77,7 +78,7 @@ class Connections:
     def _shared(self) -> Iterator[Any]:
         with self._lock:
             if not self._idle:
-                self._idle.append(self._make())
+                self._idle.append(self._made())
             fs = self._idle[0]
         try:
             yield fs
@@ -96,6 +97,25 @@ class Connections:
             self._generation += 1
         for fs in idle:
             self._drop(fs)
+
+    def _taken(self) -> tuple[Any, int]:
+        """Take a connection that waits and can be used; None if there is none."""
+        while True:
+            with self._lock:
+                fs = self._idle.pop() if self._idle else None
+                generation = self._generation
+            if fs is None or self._usable(fs):
+                return fs, generation
+            self._drop(fs)
+
+    def _made(self) -> Any:
+        try:
+            return self._make()
+        except Exception as error:
+            if isinstance(error, ForebayError):
+                raise
+            said = str(error) or type(error).__name__
+            raise kind_of(error)(f"no connection to the store: {said}") from error
 
     def _give_back(self, fs: Any, generation: int | None) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """Files over FTP, by the connections of fsspec's file system, each used by one thread at a time.
 
 fsspec's own reads take every error for "not found", and its `info` lists the whole directory;
-so ftplib is spoken to directly.
+so commands are given directly. Of each, only the codes that RFC 959 and 3659 name are its answer.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from forebay.errors import NotFound, StorageError, Unavailable
 from forebay_fsspec.clock import time_for
 from forebay_fsspec.connections import Connections
+from forebay_fsspec.control import Control
 from forebay_fsspec.faults import Translated
 from forebay_fsspec.files import UNKNOWN, Checked, Entry, Sink, Source, moment
 
-_UNKNOWN_COMMAND = ("500", "501", "502", "504")
 _BLOCK = 1 << 18
-
-
-def disconnect(fs: Any) -> None:
-    """Close the connection of a file system."""
-    fs.ftp.close()
+AROUND = len("MLST \r\n")
+"""Bytes of a command around the path of an object: all of them have four letters at most."""
 
 
 class FtpSink:
@@ -35,10 +31,10 @@ class FtpSink:
         self._path = path
         self._use = connections.use()
         with Translated(path):
-            self._ftp: ftplib.FTP = self._use.__enter__().ftp
+            self._control: Control = self._use.__enter__()
             try:
-                self._ftp.voidcmd("TYPE I")
-                self._socket: socket.socket | None = self._ftp.transfercmd(f"STOR {path}")
+                self._control.ask("TYPE I", "200")
+                self._socket: socket.socket | None = self._control.transfer(f"STOR {path}")
             except Exception as error:
                 self._leave(error)
                 raise
@@ -56,7 +52,7 @@ class FtpSink:
             try:
                 self._socket.close()
                 self._socket = None
-                self._ftp.voidresp()
+                self._control.end()
             except Exception as error:
                 self._leave(error)
                 raise
@@ -84,29 +80,31 @@ class FtpFiles:
         self._connections = connections
 
     @contextmanager
-    def _ftp(self, path: str) -> Iterator[ftplib.FTP]:
-        with Translated(path), self._connections.use() as fs:
-            yield fs.ftp
+    def _control(self, path: str) -> Iterator[Control]:
+        with Translated(path), self._connections.use() as control:
+            yield control
 
     def info(self, path: str, /) -> Entry:
         """Tell of a path. Raises NotFound."""
-        with self._ftp(path) as ftp:
-            return _info(ftp, path)
+        with self._control(path) as control:
+            return _info(control, path or "/")
 
     def ls(self, path: str, /) -> list[Entry]:
         """Tell of all names in a directory. Raises NotFound."""
-        with self._ftp(path) as ftp:
-            lines: list[str] = []
-            try:
-                ftp.retrlines(f"MLSD {path}", lines.append)
-            except ftplib.error_perm as error:
-                if not str(error).startswith(_UNKNOWN_COMMAND):
-                    raise
-                if not _is_directory(ftp, path):
+        path = path or "/"
+        with self._control(path) as control:
+            if "MLST" in control.features:  # which stands for MLSD, too
+                try:
+                    told = map(_of_facts, control.lines(f"MLSD {path}"))
+                except ftplib.error_perm as error:
+                    if not str(error).startswith("501") or _is_directory(control, path):
+                        raise
                     raise NotFound(f"{path!r} is no directory") from error
-                ftp.retrlines(f"LIST {path}", lines.append)
-                return [entry for line in lines if (entry := _of_list(line)) is not None]
-        return [entry for line in lines if (entry := _of_facts(line)) is not None]
+            elif _is_directory(control, path):
+                told = map(_of_list, control.lines(f"LIST {path}"))
+            else:
+                raise NotFound(f"{path!r} is no directory")
+        return [entry for entry in told if entry is not None]
 
     def open(self, path: str, /) -> Source:
         """Open a file. Raises NotFound."""
@@ -127,12 +125,11 @@ class FtpFiles:
         if than is None and entry.modified == moment(None):
             return entry  # of a server that tells no times at all
         when = f"{moment(time_for(entry, than)):%Y%m%d%H%M%S}"
-        with self._ftp(path) as ftp:
-            try:
-                ftp.sendcmd(f"MFMT {when} {path}")
-            except ftplib.error_perm:
-                with suppress(ftplib.error_perm):
-                    ftp.sendcmd(f"MDTM {when} {path}")
+        with self._control(path) as control, suppress(ftplib.error_perm):
+            if "MFMT" in control.features:
+                control.ask(f"MFMT {when} {path}", "213")
+            else:
+                control.ask(f"MDTM {when} {path}", "213", "250", "253", optional=True)
         entry = self.info(path)
         # The fact `unique` may be an inode of before.
         if than is not None and entry.modified == than.modified:
@@ -141,77 +138,77 @@ class FtpFiles:
 
     def move(self, source: str, target: str, /) -> None:
         """Move a file onto another."""
-        with self._ftp(target) as ftp:
-            ftp.rename(source, target)
+        begin, end = f"RNFR {source}", f"RNTO {target}"
+        with self._control(target) as control:
+            control.fit(begin, end)
+            control.ask(begin, "350")
+            control.ask(end, "250")
 
     def remove(self, path: str, /) -> None:
         """Remove a file. Raises NotFound."""
-        with self._ftp(path) as ftp:
-            ftp.delete(path)
+        with self._control(path) as control:
+            control.ask(f"DELE {path}", "250")
 
     def mkdir(self, path: str, /) -> None:
         """Make one directory."""
-        with self._ftp(path) as ftp:
-            ftp.mkd(path)
+        with self._control(path) as control:
+            control.ask(f"MKD {path}", "257", "250")  # the second is IIS's
 
     def rmdir(self, path: str, /) -> None:
         """Remove an empty directory."""
-        with self._ftp(path) as ftp:
-            ftp.rmd(path)
+        with self._control(path) as control:
+            control.ask(f"RMD {path}", "250")
 
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()
 
     def _fetch(self, path: str, start: int, stop: int) -> bytes:
-        with self._ftp(path) as ftp:
-            ftp.voidcmd("TYPE I")
+        with self._control(path) as control:
+            control.ask("TYPE I", "200")
             content = bytearray()
-            with ftp.transfercmd(f"RETR {path}", rest=start) as transfer:
+            with control.transfer(f"RETR {path}", start) as data:
                 while len(content) < stop - start:
-                    block = transfer.recv(min(_BLOCK, stop - start - len(content)))
+                    block = data.recv(min(_BLOCK, stop - start - len(content)))
                     if not block:
                         break
                     content += block
             # 226 when the file ended here, else 426 or 451: we closed before its end.
-            with suppress(ftplib.error_temp):
-                ftp.voidresp()
+            control.end(broken_off=True)
         return bytes(content)
 
 
-def _info(ftp: ftplib.FTP, path: str) -> Entry:
-    try:
-        reply = ftp.sendcmd(f"MLST {path}")
-    except ftplib.error_perm as error:
-        if not str(error).startswith(_UNKNOWN_COMMAND):
-            raise
-        return _info_by_parts(ftp, path)
-    for line in reply.splitlines()[1:]:
+def _info(control: Control, path: str) -> Entry:
+    if "MLST" not in control.features:
+        return _info_by_parts(control, path)
+    reply = control.ask(f"MLST {path}", "250")
+    for line in reply.split("\n")[1:]:
         entry = _of_facts(line.lstrip(" "), path.rpartition("/")[2])
         if entry is not None:
             return entry
+    control.close()
     raise StorageError(f"{path!r}: the server's answer to MLST is none: {reply!r}")
 
 
-def _info_by_parts(ftp: ftplib.FTP, path: str) -> Entry:
+def _info_by_parts(control: Control, path: str) -> Entry:
     name = path.rpartition("/")[2]
-    ftp.voidcmd("TYPE I")  # or SIZE counts characters
+    control.ask("TYPE I", "200")  # or SIZE counts characters
     try:
-        size = ftp.size(path)
+        size = int(control.ask(f"SIZE {path}", "213").split()[-1])
     except ftplib.error_perm:
-        if not _is_directory(ftp, path):
+        if not _is_directory(control, path):
             raise
         return Entry(name, True, 0, moment(None), "directory")
-    when = ftp.sendcmd(f"MDTM {path}").split()[-1]
-    return Entry(name, False, size or 0, _moment(when), f"{size or 0:x}-{when}")
+    when = control.ask(f"MDTM {path}", "213").split()[-1]
+    return Entry(name, False, size, _moment(when), f"{size:x}-{when}")
 
 
-def _is_directory(ftp: ftplib.FTP, path: str) -> bool:
+def _is_directory(control: Control, path: str) -> bool:
     try:
-        ftp.cwd(path)
+        control.ask(f"CWD {path}", "250")
     except ftplib.error_perm:
         return False
-    ftp.cwd("/")
+    control.ask("CWD /", "250")
     return True
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -17,7 +17,7 @@ from fsspec.registry import known_implementations
 
 from forebay.errors import ConfigurationError
 from forebay.stores.under import UnderStore
-from forebay_fsspec import ftp, http, moves, protocols, sftp
+from forebay_fsspec import control, ftp, http, moves, protocols, sftp
 from forebay_fsspec.archive import ArchiveFiles
 from forebay_fsspec.connections import Connections
 from forebay_fsspec.files import Files, FsspecFiles
@@ -26,7 +26,7 @@ from forebay_fsspec.protocols import SKEW, Row
 from forebay_fsspec.under import FsspecUnderStore
 
 PREFIX: Final = "fsspec+"
-_OURS: Final = ("durability", "timeout", "parallel_reads", "clock_skew")
+_OURS: Final = ("durability", "timeout", "parallel_reads")
 
 
 def _disconnect(fs: Any) -> None:
@@ -36,7 +36,7 @@ def _disconnect(fs: Any) -> None:
 
 _CLOSE: Mapping[str, Callable[[Any], object]] = {
     "sftp": sftp.disconnect,
-    "ftp": ftp.disconnect,
+    "ftp": control.Control.close,
     "http": http.disconnect,
     "files": _disconnect,
 }
@@ -57,9 +57,16 @@ def open_store(uri: str, options: Mapping[str, Any]) -> UnderStore:
     plan = _planned(uri, options)
     row, root, arguments, timeout = plan.row, plan.root, dict(plan.arguments), plan.timeout
     immutable = bool(arguments.pop("immutable", False))
-    make = partial(_make, plan.cls, row, arguments, timeout)
+    make: Callable[[], Any] = partial(_make, plan.cls, row, arguments, timeout)
+    if row.via == "ftp":
+        make = partial(control.connect, make, plan.longest)
+        row = replace(row, path_max=plan.longest - ftp.AROUND)
     connections = Connections(
-        make, close=_CLOSE.get(row.via, lambda fs: None), most=row.connections, timeout=timeout
+        make,
+        close=_CLOSE.get(row.via, lambda fs: None),
+        usable=control.Control.is_in_step if row.via == "ftp" else lambda fs: True,
+        most=row.connections,
+        timeout=timeout,
     )
     durable = options.get("durability", "disk") == "disk"
     files = _files(row, connections, root, arguments, timeout, durable, immutable)
@@ -87,6 +94,7 @@ class _Plan:
     timeout: float
     parallel: int
     skew: float
+    longest: int
 
 
 def _planned(uri: str, options: Mapping[str, Any]) -> _Plan:
@@ -99,6 +107,7 @@ def _planned(uri: str, options: Mapping[str, Any]) -> _Plan:
         settings = {**settings.pop("target_options", {}), **settings}
     row = protocols.BY_NAME.get(protocol, protocols.UNKNOWN)
     faults, timeout, parallel, skew = _ours(settings, row)
+    longest = _longest_command(settings, faults) if row.via == "ftp" else control.LONGEST
     try:
         cls = _class_of(protocol, row)
     except ConfigurationError as missing:
@@ -114,7 +123,7 @@ def _planned(uri: str, options: Mapping[str, Any]) -> _Plan:
     if settings.get("known_hosts") is False:
         settings["known_hosts"] = None  # asyncssh's word for: trust any host
     arguments = {**row.defaults, **place, **settings}
-    return _Plan(row, cls, root, arguments, timeout, parallel, skew)
+    return _Plan(row, cls, root, arguments, timeout, parallel, skew, longest)
 
 
 def _files(
@@ -195,6 +204,14 @@ def _ours(settings: dict[str, Any], row: Row) -> tuple[list[str], float, int, fl
     return faults, float(timeout), parallel, float(skew)
 
 
+def _longest_command(settings: dict[str, Any], faults: list[str]) -> int:
+    longest = settings.pop("longest_command", control.LONGEST)
+    if not isinstance(longest, int) or isinstance(longest, bool) or not 256 <= longest <= 65536:
+        faults.append(f"longest_command = {longest!r}: must be a whole number from 256 to 65536")
+        return control.LONGEST
+    return longest
+
+
 def _place(
     row: Row, cls: Any, protocol: str, rest: str, faults: list[str]
 ) -> tuple[dict[str, Any], str]:
@@ -247,7 +264,7 @@ def _allowed(cls: Any, row: Row) -> frozenset[str] | None:
         for one in inspect.signature(cls.__init__).parameters.values()
         if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and one.name != "self"
     ]
-    ours = _OURS if row.tick else tuple(name for name in _OURS if name != "clock_skew")
+    ours = [*_OURS, *["clock_skew"] * bool(row.tick), *["longest_command"] * (row.via == "ftp")]
     return frozenset([*named, *row.options, *ours])
 
 

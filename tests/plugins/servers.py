@@ -160,8 +160,11 @@ def delayed(url, seconds):
 
 
 @contextmanager
-def ftp_server(root, *, without=(), port=0):
-    """FTP by pyftpdlib; `without` names commands it shall not know, as some servers do not."""
+def ftp_server(root, *, without=(), port=0, longest=2048):
+    """FTP by pyftpdlib; `without` names commands it shall not know, as some servers do not.
+
+    `longest` bytes of a command are taken; the rest of it is another command.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it uses asyncore where there is one
         from pyftpdlib.authorizers import DummyAuthorizer
@@ -176,8 +179,15 @@ def ftp_server(root, *, without=(), port=0):
     class Handler(FTPHandler):
         proto_cmds = {k: v for k, v in FTPHandler.proto_cmds.items() if k not in without}
 
+        def collect_incoming_data(self, data):
+            super().collect_incoming_data(data)
+            if self._in_buffer_len > longest:  # as it does itself from 2,048 on
+                self.respond("500 Command too long.")
+                self._in_buffer, self._in_buffer_len = [], 0
+
     Handler.authorizer = authorizer
     Handler.use_gmt_times = True
+    Handler.unicode_errors = "surrogateescape"  # names are bytes, as with servers in C
     loop = IOLoop()
     server = FTPServer(("127.0.0.1", port), Handler, ioloop=loop)
     stop = threading.Event()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from botocore.exceptions import ClientError
 
-from forebay.errors import PermissionDenied, SourceChanged, StorageError, Unavailable
+import forebay
+from forebay.errors import KeyTooLong, PermissionDenied, SourceChanged, StorageError, Unavailable
 from forebay.streams import BLOCK
-from forebay.testing.under_kit import Failing, names, put, read
+from forebay.testing.under_kit import Failing, exists, names, put, read
 from forebay_fsspec import reading
 from forebay_fsspec.files import UNKNOWN
 from forebay_fsspec.ftp import _of_facts, _of_list
@@ -106,7 +108,7 @@ def test_a_change_between_ranges_is_noticed(under, home, monkeypatch):
 def test_a_wrong_password_is_refused(home, servers):
     with servers.ftp_server(home) as url:
         store = open_store(url.replace("secret", "wrong"), {"timeout": 10})
-        with pytest.raises(PermissionDenied):
+        with pytest.raises(PermissionDenied, match="no connection to the store: 530"):
             store.head("key")
         store.close()
 
@@ -126,4 +128,91 @@ def test_a_server_that_was_away_is_found_again(home, servers):
                 continue
         else:
             pytest.fail("it was not found again")
+        store.close()
+
+
+# --- commands that are too long ------------------------------------------------------------
+
+LONG = "ü" * 512
+"""A key of 1,024 bytes, the most that S3 allows; escaped it is three times as long."""
+
+
+def error_code(call, **what):
+    with pytest.raises(ClientError) as raised:
+        call(**what)
+    return raised.value.response["Error"]["Code"]
+
+
+def test_a_key_that_is_too_long_is_refused_and_disturbs_no_other(home, servers, tmp_path):
+    with servers.ftp_server(home) as url:
+        config = tmp_path / "forebay.toml"
+        config.write_text(
+            f'''state = "{tmp_path}/state"
+[mounts."/"]
+under = "{url}/lake"
+write_type = "THROUGH"
+metadata_sync = "always"
+'''
+        )
+        with forebay.Gateway(str(config)) as gateway:
+            s3 = gateway.client()
+            s3.create_bucket(Bucket="bucket")
+            where = {"Bucket": "bucket", "Key": LONG}
+            for _ in range(4):  # as many as there are connections
+                assert error_code(s3.head_object, **where) == "404"
+                assert error_code(s3.get_object, **where) == "NoSuchKey"
+                assert error_code(s3.put_object, **where, Body=b"x") == "KeyTooLongError"
+                s3.delete_object(**where)
+            assert os.listdir(home / "lake" / ".forebay-tmp") == []
+            for n in range(4):
+                key = {"Bucket": "bucket", "Key": f"dir/{n}"}
+                s3.put_object(**key, Body=b"x")
+                assert (home / "lake" / "bucket" / "dir" / f"{n}").exists()
+                assert s3.get_object(**key)["Body"].read() == b"x"
+                s3.delete_object(**key)
+                assert not (home / "lake" / "bucket" / "dir" / f"{n}").exists()
+            assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
+
+
+def test_a_server_of_shorter_commands_refuses_a_key_and_stays_in_step(home, servers):
+    with servers.ftp_server(home, longest=700) as url:
+        store = open_store(f"{url}/lake", {"timeout": 5})
+        put(store, "key", b"x")
+        for _ in range(5):
+            with pytest.raises(KeyTooLong, match="longest_command"):
+                put(store, "n" * 700, b"x")
+            assert not exists(store, "n" * 700)
+            store.delete("n" * 700)
+            put(store, "other", b"y")
+            store.delete("other")
+            assert names(store.list()) == ["key"]
+        store.close()
+
+
+def test_a_key_may_be_as_long_as_the_longest_command_leaves_room_for(home, servers):
+    with servers.ftp_server(home, longest=700) as url:
+        store = open_store(url, {"timeout": 5, "longest_command": 700})
+        longest = "/".join(["d" * 99, "d" * 99, "d" * 99, "d" * 99, "d" * 99, "d" * 99, "k" * 92])
+        assert len(f"MLST /{longest}\r\n") == 700
+        put(store, longest, b"x")
+        assert read(store, longest) == b"x"
+        assert names(store.list()) == [longest]
+        with pytest.raises(KeyTooLong, match="takes 693"):
+            put(store, f"{longest}k", b"x")
+        # Its file cannot be moved to its escape, so it stays and keeps its name.
+        with pytest.raises(KeyTooLong):
+            put(store, f"{longest}/x", b"x")
+        store.delete(longest)
+        assert names(store.list()) == []
+        store.close()
+
+
+def test_a_name_that_is_not_utf8_ends_no_listing(home, servers):
+    with servers.ftp_server(home) as url:
+        store = open_store(f"{url}/lake", {"timeout": 5})
+        put(store, "key", b"x")
+        for name in (b"\xff", b".forebay~f~\xff"):
+            (home / "lake" / os.fsdecode(name)).write_bytes(b"x")
+        for _ in range(2):
+            assert names(store.list()) == ["key"]
         store.close()

@@ -84,6 +84,8 @@ def test_a_package_that_only_fsspec_knows_of_is_named_in_its_words():
         ("ftp://host/x", {"timeout": True}, "timeout = True: must be a number"),
         ("ftp://host/x", {"parallel_reads": 65}, "must be a whole number from 1 to 64"),
         ("ftp://host/x", {"durability": "paper"}, "must be disk or process"),
+        ("ftp://host/x", {"longest_command": 99}, "a whole number from 256 to 65536"),
+        ("sftp://host/x", {"longest_command": 999}, "'longest_command' is no option of sftp://"),
     ],
 )
 def test_what_cannot_be_is_said_before_connecting(uri, options, said):

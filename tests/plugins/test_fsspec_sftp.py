@@ -265,6 +265,8 @@ def test_a_wrong_password_is_refused_and_not_told(url):
     store = open_store(url, {**ANYONE, "password": "hush"})
     with pytest.raises(PermissionDenied) as raised:
         store.head("key")
+    with pytest.raises(PermissionDenied, match="no connection to the store: Permission denied"):
+        names(store.list())
     store.close()
     assert "hush" not in str(raised.value)
 
