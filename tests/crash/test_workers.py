@@ -158,7 +158,7 @@ TYPES = ["THROUGH", "ASYNC_THROUGH", "MUST_CACHE", "CACHE_THROUGH"]
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("rounds", [25, pytest.param(50, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [15, pytest.param(50, marks=pytest.mark.faults)])
 def test_kills_of_workers_in_a_storm_lose_nothing_that_was_acknowledged(server, rounds):
     storm = Storm(server, TYPES)
     with storm:
@@ -171,7 +171,7 @@ def test_kills_of_workers_in_a_storm_lose_nothing_that_was_acknowledged(server, 
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("rounds", [8, pytest.param(50, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.faults)])
 def test_kills_of_everything_in_a_storm_lose_nothing_that_was_acknowledged(server, rounds):
     remembered, later, count = {}, {}, 0
     for turn in range(rounds):

@@ -104,7 +104,7 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-@pytest.fixture(params=["sftp", "ftp", "ftp-no-mfmt"])
+@pytest.fixture(params=["sftp", "ftp", pytest.param("ftp-no-mfmt", marks=pytest.mark.slow)])
 def url(request, home, servers):
     if request.param == "sftp":
         with servers.sftp_server(home) as (url, _):

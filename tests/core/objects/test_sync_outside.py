@@ -503,7 +503,7 @@ def early_in_a_second():
 
 
 @in_place
-@pytest.mark.parametrize("sync", [0.0, 0.5])
+@pytest.mark.parametrize("sync", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_storm_within_a_second_mixes_nothing_and_shows_its_last(serve, outside, sync):
     raw = serve(sync)
     size, letters = 6 * PAGE, itertools.cycle("abcdefghijklmnopqrst")
