@@ -22,11 +22,13 @@ from forebay.errors import (
     StorageError,
     Unavailable,
 )
+from forebay.stores.checked import Checked
 from forebay.streams import BLOCK, BytesReader
 from forebay.testing.under import UnderStoreTests
 from forebay.testing.under_kit import ATTRIBUTES, exists, names, put, read
 from forebay.types import Attributes, ByteRange, CommonPrefix
 from forebay_local.faults import MEANING, Translated
+from forebay_local.pages import DiskPageStore
 from forebay_local.reader import LocalReader
 from forebay_local.under import LocalUnderStore
 
@@ -563,10 +565,12 @@ def test_body_in_one_read_may_be_bigger_than_asked(under):
 
 
 def test_under_store_factory_answers_for_file_only():
-    assert forebay_local.under_store_factory(scheme="file") == LocalUnderStore.from_uri
+    made = forebay_local.under_store_factory(scheme="file")
+    assert made == Checked(LocalUnderStore.from_uri, LocalUnderStore.check)
     assert forebay_local.under_store_factory(scheme="s3") is None
 
 
 def test_page_store_factory_answers_for_disk_only():
-    assert forebay_local.page_store_factory(kind="disk").__self__.__name__ == "DiskPageStore"
+    made = forebay_local.page_store_factory(kind="disk")
+    assert made == Checked(DiskPageStore.from_options, DiskPageStore.check)
     assert forebay_local.page_store_factory(kind="memory") is None

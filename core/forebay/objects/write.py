@@ -274,12 +274,12 @@ class Writes:
         if size > most:
             return EntityTooLarge(
                 f"{round_size(size)} can never stay in the cache, which has {round_size(most)} for"
-                " what must stay in it: objects that are in no under store yet, and all parts of"
-                " an upload until it is completed"
+                " what must stay in it: objects that are in no under store yet, and parts of"
+                " uploads under way"
             )
         return SlowDown(
             f"the cache ({round_size(most)}) has no room for what must stay in it: objects that"
-            " are in no under store yet, and all parts of an upload until it is completed"
+            " are in no under store yet, and parts of uploads under way"
         )
 
     def unstage(self, staged: Staged) -> None:
