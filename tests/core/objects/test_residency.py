@@ -30,8 +30,9 @@ def test_every_object_whose_bytes_may_be_cached_has_its_place(opened, write_type
     for segment in segments(opened):
         assert place(opened, segment) == ("bucket", "k")
     opened.persist()
+    now = opened.head("k")
     found = place_of(opened.forebay.housekeeping._shared, record.object_id)
-    assert found.record == opened.head("k")
+    assert found.record == now
     assert found.mount.config.path == "/"
 
 
