@@ -179,7 +179,7 @@ def test_bytes_that_do_not_come_are_an_error(opened, home):
 def test_ranges_are_read_in_parallel(home, url, servers, monkeypatch):
     monkeypatch.setattr(reading, "FIRST", 4 << 10)
     monkeypatch.setattr(reading, "RANGE", 16 << 10)
-    content = os.urandom(24 * (16 << 10))
+    content = os.urandom(16 * (16 << 10))
     (home / "lake").mkdir()
     (home / "lake" / "key").write_bytes(content)
     with servers.delayed(url, 0.02) as far:

@@ -25,7 +25,15 @@ from forebay.catalog.records import (
     Upload,
     encode,
 )
-from forebay.errors import NotFound, ServiceUnavailable, SlowDown, StorageError, Unavailable
+from forebay.errors import (
+    InvalidKey,
+    NotFound,
+    PermissionDenied,
+    ServiceUnavailable,
+    SlowDown,
+    StorageError,
+    Unavailable,
+)
 from forebay.objects import intents, under_way
 from forebay.objects.mounts import Mount
 from forebay.objects.owners import owner_of
@@ -56,12 +64,17 @@ class PartsAtStore:
     def begin(
         self, mount: Mount, bucket: Bucket, key: str, write_type: WriteType, attributes: Attributes
     ) -> AtStore | None:
-        """Begin an upload at the store as well; None where its parts are to be joined here."""
+        """Begin an upload at the store as well; None where its parts are to be joined here.
+
+        Raises what a completion could only end with: InvalidKey, PermissionDenied.
+        """
         if not PLANS[write_type].through or not _takes_parts(mount):
             return None
         under_key = mount.under_key(bucket.name, key)
         try:
             token = _store(mount).begin_upload(under_key, attributes=attributes)
+        except (InvalidKey, PermissionDenied):
+            raise
         except StorageError as failure:
             log.info("parts of %s/%r stay here: %s", bucket.name, key, failure)
             return None

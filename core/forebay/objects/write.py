@@ -279,7 +279,8 @@ class Writes:
             )
         return SlowDown(
             f"the cache ({round_size(most)}) has no room for what must stay in it: objects that"
-            " are in no under store yet, and parts of uploads under way"
+            " are in no under store yet, and parts of uploads under way (not under THROUGH, over a"
+            " store that takes parts)"
         )
 
     def unstage(self, staged: Staged) -> None:

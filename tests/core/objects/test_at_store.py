@@ -20,11 +20,13 @@ from forebay.errors import (
     ConditionalRequestConflict,
     ConditionFailed,
     InvalidPart,
+    KeyTooLong,
     NoSpace,
     NoSuchBucket,
     NoSuchUpload,
     NotFound,
     NotSupported,
+    PermissionDenied,
     ServiceUnavailable,
     StorageError,
     Unavailable,
@@ -358,6 +360,15 @@ def test_an_upload_that_the_store_does_not_begin_is_joined_here(opened, origin, 
         assert origin.calls[-1] == "put"
     assert not any(name.startswith("part") for name in origin.calls)
     is_whole(opened, origin)
+
+
+@each_type
+@pytest.mark.parametrize("error", [KeyTooLong, PermissionDenied])
+def test_what_could_never_be_completed_is_not_begun(opened, origin, write_type, error):
+    origin.before["begin"] = fails(error)
+    with pytest.raises(error):
+        Upload(opened, write_type)
+    assert opened.held(keys.UPLOADS) == []
 
 
 @each_type
