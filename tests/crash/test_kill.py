@@ -17,7 +17,7 @@ import pytest
 from forebay.errors import NoSuchKey
 from forebay.testing.opened import OpenedForebay
 
-ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("FOREBAY_ROUNDS", "8"))
 WRITERS = 3
 STORM = Path(__file__).with_name("storm.py")
 _spec = importlib.util.spec_from_file_location("forebay_storm", STORM)

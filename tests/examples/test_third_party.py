@@ -13,6 +13,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party"
 
 
+@pytest.mark.slow  # .ci/run has them pass it beside the wheel
 @pytest.mark.timeout(300)
 def test_its_stores_pass_the_kit(tmp_path):
     # What needs its entry point, or takes long, is left to the clean environment of CI.

@@ -187,6 +187,7 @@ def ftp_server(root, *, without=(), port=0, longest=2048):
 
     Handler.authorizer = authorizer
     Handler.use_gmt_times = True
+    Handler.auth_failed_timeout = 0.1
     Handler.unicode_errors = "surrogateescape"  # names are bytes, as with servers in C
     loop = IOLoop()
     server = FTPServer(("127.0.0.1", port), Handler, ioloop=loop)

@@ -187,7 +187,7 @@ def serve(tmp_path, origin):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_hit_ratio_is_that_of_the_policy_and_the_capacity_holds(serve, workers):
     keys = list(requests(1800))
     served = serve(workers)

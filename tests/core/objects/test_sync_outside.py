@@ -504,7 +504,11 @@ def early_in_a_second():
     time.sleep(1.05 - time.time() % 1.0)
 
 
-@in_place
+@pytest.mark.parametrize(
+    "outside",
+    ["sftp in place", pytest.param("ftp in place", marks=pytest.mark.slow)],
+    indirect=True,
+)
 @pytest.mark.parametrize("sync", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_storm_within_a_second_mixes_nothing_and_shows_its_last(serve, outside, sync):
     raw = serve(sync)
