@@ -131,7 +131,7 @@ def _apply(
         if mount.config.metadata_sync:
             told = msgspec.structs.replace(told, synced=now_ms())
         if told is not record:
-            _write(shared, lambda tx: _refresh(tx, bucket, key, told))
+            _write(shared, lambda tx: _refresh(tx, bucket, key, record, told))
         return told, True
     derived = derive(shared, mount, info) if info is not None else None
     return _write(shared, lambda tx: _replace(tx, bucket, key, mount, seen, derived)) or (
@@ -177,12 +177,12 @@ def _write(
 
 
 def _refresh(
-    tx: Transaction, bucket: Bucket, key: str, record: Record
+    tx: Transaction, bucket: Bucket, key: str, seen: Record, told: Record
 ) -> tuple[Record | None, bool]:
-    current = catalog.get_record(tx, bucket.id, key)
-    if current is not None and current.seq == record.seq:
-        tx.put(keys.object_row(bucket.id, key), encode(record))
-    return record, True
+    # Whatever changed since it was seen stays, tags too, which are set under the same seq.
+    if catalog.get_record(tx, bucket.id, key) == seen:
+        tx.put(keys.object_row(bucket.id, key), encode(told))
+    return told, True
 
 
 def _replace(

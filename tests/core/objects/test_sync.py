@@ -210,3 +210,21 @@ def test_records_of_what_vanished_are_removed(opened):
     assert opened.put("key", b"new", WriteType.ASYNC_THROUGH).record.state is (
         PersistState.TO_BE_PERSISTED
     )
+
+
+@both
+@pytest.mark.parametrize("age", [0.0, 3600.0])
+def test_a_look_takes_back_no_tags_that_were_set_meanwhile(with_sync, monkeypatch, age):
+    opened = with_sync(age)
+    opened.put("key", b"bytes", WriteType.THROUGH)
+    head = opened.raw.head
+
+    def looks(*given, **options):
+        monkeypatch.setattr(opened.raw, "head", head)
+        info = head(*given, **options)
+        opened.forebay.writes.set_tags(opened.bucket, "key", {"set": "meanwhile"})
+        return info
+
+    monkeypatch.setattr(opened.raw, "head", looks)
+    look(opened.forebay.housekeeping._shared, opened.bucket, "key", force=True)
+    assert opened.head("key").tags == {"set": "meanwhile"}
