@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import random
 from typing import NamedTuple
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 import forebay
 from forebay.errors import NotSupported
@@ -30,32 +27,6 @@ class Request(NamedTuple):
     query: dict[str, str]
     by_store: bool
     size: int
-
-
-@contextlib.contextmanager
-def moto_server():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@contextlib.contextmanager
-def forebay_server():
-    with forebay.Gateway("memory://") as gateway:
-        yield gateway.url
-
-
-@pytest.fixture(scope="module", params=[moto_server, forebay_server])
-def origin(request):
-    with request.param() as url:
-        access = {"aws_access_key_id": "tester", "aws_secret_access_key": "any"}
-        client = boto3.client("s3", endpoint_url=url, **access)
-        with contextlib.closing(client):
-            client.create_bucket(Bucket="far")
-            yield client
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +60,7 @@ def read(near, key):
     return near.get_object(Bucket="lake", Key=key)["Body"].read()
 
 
-@pytest.mark.parametrize("origin", [forebay_server], indirect=True)
+@pytest.mark.parametrize("origin", ["forebay"], indirect=True)
 def test_a_copy_of_64_mib_moves_no_byte(origin, near, asked):
     body = random.Random(64).randbytes(64 * MIB)
     near.put_object(

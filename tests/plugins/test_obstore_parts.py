@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import random
 from typing import NamedTuple
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.handlers import validate_bucket_name
-from moto.server import ThreadedMotoServer
 
 import forebay
 from forebay_obstore.wire import Wire
@@ -27,32 +24,6 @@ class Request(NamedTuple):
     method: str
     query: tuple[str, ...]
     size: int
-
-
-@contextlib.contextmanager
-def moto_server():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@contextlib.contextmanager
-def forebay_server():
-    with forebay.Gateway("memory://") as gateway:
-        yield gateway.url
-
-
-@pytest.fixture(scope="module", params=[moto_server, forebay_server])
-def origin(request):
-    with request.param() as url:
-        access = {"aws_access_key_id": "tester", "aws_secret_access_key": "any"}
-        client = boto3.client("s3", endpoint_url=url, **access)
-        with contextlib.closing(client):
-            client.create_bucket(Bucket="far")
-            yield client
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +76,7 @@ def read(client, key, bucket="lake"):
     return client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
 
-@pytest.mark.parametrize("origin", [forebay_server], indirect=True)
+@pytest.mark.parametrize("origin", ["forebay"], indirect=True)
 def test_the_completion_of_64_mib_sends_no_byte_and_they_need_no_room(origin, near, asked):
     sent = bodies(64, *[8 * MIB] * 8)
     last = upload(near, "lake", "large", sent, Metadata={"a": "1"})
@@ -195,7 +166,7 @@ def test_an_aborted_upload_is_aborted_at_the_origin(origin, near):
     assert "Uploads" not in origin.list_multipart_uploads(Bucket="far")
 
 
-@pytest.mark.parametrize("origin", [forebay_server], indirect=True)  # moto answers 500
+@pytest.mark.parametrize("origin", ["forebay"], indirect=True)  # moto answers 500
 def test_an_origin_that_forgot_an_upload_is_told_of_with_the_part_to_send_again(origin, near):
     last = upload(near, "lake", "lost", bodies("lost", PART, 3))
     found = origin.list_multipart_uploads(Bucket="far")["Uploads"][0]

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from forebay.hookspecs import hookimpl
 from forebay.objects import persist
 from forebay.testing.opened import OpenedForebay
 
@@ -32,3 +33,27 @@ def opened(open_forebay):
 def files(tmp_path):
     """The directory under the mount, where `root` is ``file``."""
     return tmp_path / "root" / "bucket"
+
+
+class Origins:
+    """A plugin whose two stores outlive a Forebay, and that hears what is told."""
+
+    def __init__(self, make):
+        self.one, self.two = make(), make()
+        self.events = []
+
+    @hookimpl
+    def under_store_factory(self, scheme):
+        if scheme != "origin":
+            return None
+        return lambda uri, options: self.two if uri.endswith("two") else self.one
+
+    @hookimpl
+    def track_event(self, event):
+        self.events.append(event)
+
+
+@pytest.fixture
+def origins(request):
+    """Two stores of another machine, of the class `Origin` of the module."""
+    return Origins(request.module.Origin)

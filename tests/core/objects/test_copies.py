@@ -26,7 +26,6 @@ from forebay.errors import (
     Unavailable,
 )
 from forebay.events import ObjectWritten
-from forebay.hookspecs import hookimpl
 from forebay.objects import intents
 from forebay.objects.copies import AT_STORE, Target, etag_of_copy
 from forebay.objects.shared import derived_etag
@@ -90,32 +89,9 @@ class Origin(MemoryUnderStore):
         pass
 
 
-class Origins:
-    """A plugin whose stores outlive a Forebay, and that hears what is told."""
-
-    def __init__(self):
-        self.one, self.two = Origin(), Origin()
-        self.events = []
-
-    @hookimpl
-    def under_store_factory(self, scheme):
-        if scheme != "origin":
-            return None
-        return lambda uri, options: self.two if uri.endswith("two") else self.one
-
-    @hookimpl
-    def track_event(self, event):
-        self.events.append(event)
-
-
 @pytest.fixture
 def root():
     return "origin://one"
-
-
-@pytest.fixture
-def origins():
-    return Origins()
 
 
 @pytest.fixture
